@@ -1,0 +1,38 @@
+// The one place the version stands, and the ABI tag made from it.
+//
+// Everything in the library lives in namespace ddpm::DDPM_ABI, an inline namespace named after the
+// version and the SIMD architecture. Two translation units built with different flags therefore
+// never share a function by accident: they stay apart, or fail to link.
+//
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#define DDPM_VERSION_MAJOR 0
+#define DDPM_VERSION_MINOR 1
+#define DDPM_VERSION_PATCH 0
+
+#ifdef __FAST_MATH__
+#error "ddpm: -ffast-math breaks reproducible results and the checks for NaN; build without it"
+#endif
+
+#if defined(__AVX512F__)
+#define DDPM_ARCH avx512
+#elif defined(__AVX2__) && defined(__FMA__)
+#define DDPM_ARCH avx2_fma
+#elif defined(__AVX2__)
+#define DDPM_ARCH avx2
+#elif defined(__AVX__)
+#define DDPM_ARCH avx
+#elif defined(__SSE4_2__)
+#define DDPM_ARCH sse4_2
+#elif defined(__SSE2__)
+#define DDPM_ARCH sse2
+#elif defined(__aarch64__)
+#define DDPM_ARCH neon64
+#else
+#error "ddpm: no SIMD architecture that xsimd has packs for (SSE2, AVX, AVX-512, 64-bit Arm)"
+#endif
+
+#define DDPM_JOIN_EXPANDED(a, b, c, arch) v##a##_##b##_##c##_##arch
+#define DDPM_JOIN(a, b, c, arch) DDPM_JOIN_EXPANDED(a, b, c, arch)
+#define DDPM_ABI DDPM_JOIN(DDPM_VERSION_MAJOR, DDPM_VERSION_MINOR, DDPM_VERSION_PATCH, DDPM_ARCH)
