@@ -1,0 +1,186 @@
+// Convolution in two dimensions (cross-correlation, as in every deep-learning library).
+//
+//   y[n, oh, ow, co] = bias[co] + sum_{kh, kw, ci} x[n, oh s + kh - top, ow s + kw - left, ci]
+//                                                  w[kh, kw, ci, co]
+//
+// Letters: N images, H x W in, OH x OW out, C_in, C_out, kernel KH x KW, stride s. NHWC; weights
+// (KH, KW, C_in, C_out). Direct and register-blocked: see tile.hpp and gather.hpp. The data
+// gradient is the same product over the phases of the stride, the weight gradient an outer product
+// over pixels.
+//
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "ddpm/core/scratch.hpp"
+#include "ddpm/kernels/column_sums.hpp"
+#include "ddpm/kernels/matmul.hpp"
+#include "ddpm/kernels/window.hpp"
+
+namespace ddpm::inline DDPM_ABI {
+
+/// Stride (both axes, at least 1) and zero padding of a convolution.
+struct ConvGeometry {
+  Index stride = 1;
+  Padding padding;
+};
+
+namespace kernels {
+
+namespace detail {
+
+inline Index conv_extent(Index extent, Index pad, Index kernel, Index stride) {
+  return extent + pad < kernel ? 0 : (extent + pad - kernel) / stride + 1;
+}
+
+/// bias is (C_out), or (N, C_out): one row an image.
+template <class T>
+const T* bias_of_image(View<const T> bias, Index n) {
+  return bias.data + (bias.shape.rank() == 2 ? n * bias.dim(1) : 0);
+}
+
+template <class T>
+void check_bias(const char* what, View<const T> bias, Index N, Index C) {
+  require(bias.empty() || bias.shape == Shape{C} || bias.shape == Shape{N, C}, what, ": bias is ",
+          bias.shape, ", expected ", Shape{C}, " or ", Shape{N, C});
+}
+
+/// y = conv(x) over the window's small map: packs w and gathers.
+template <class T>
+void gather_forward(const Window& g, View<const T> x, const T* w, bool transposed, Index C_out,
+                    View<const T> bias, const T* residual, T* y) {
+  const Index C_in = x.shape.back();
+  with_panel_width<T>(C_out, [&]<int Packs>() {
+    Scratch<T> packed(packed_size<T, Packs>(g.taps() * C_in, C_out)), zeros(C_in);
+    std::fill_n(zeros.data(), C_in, T(0));
+    pack_panels<T, Packs>(w, g.taps(), C_in, C_out, transposed ? C_in : C_out, transposed,
+                          packed.data());
+    const GatherRows<T> job{g.N * g.OH * g.OW, g.taps(), C_in,          C_out,    packed.data(),
+                            g.taps(),          nullptr,  !bias.empty(), residual, y};
+    const auto locate = [&](Index first, Index count, const RowPointers<T>& pointers) {
+      locate_forward(g, x.data, C_in, zeros.data(), first, count, pointers.source, row_block);
+      for (Index r = 0; r < count; ++r) {
+        pointers.out[r] = y + (first + r) * C_out;
+        if (!bias.empty()) pointers.bias[r] = bias_of_image(bias, (first + r) / (g.OH * g.OW));
+      }
+    };
+    gather_rows<T, Packs>(job, locate);
+  });
+}
+
+/// large = conv^T(small): the data gradient of a convolution, the forward pass of a transposed one.
+template <class T>
+void gather_backward(const Window& g, View<const T> small, const T* w, bool transposed,
+                     Index C_large, View<const T> bias, T* large) {
+  const Index C = small.shape.back();
+  with_panel_width<T>(C_large, [&]<int Packs>() {
+    Scratch<T> packed(packed_size<T, Packs>(g.taps() * C, C_large)), zeros(C);
+    std::fill_n(zeros.data(), C, T(0));
+    pack_panels<T, Packs>(w, g.taps(), C, C_large, transposed ? C : C_large, transposed,
+                          packed.data());
+    for (Index phase_id = 0; phase_id < g.stride * g.stride; ++phase_id) {
+      const Phase phase(g, phase_id / g.stride, phase_id % g.stride);
+      const GatherRows<T> job{g.N * phase.height * phase.width,
+                              phase.taps,
+                              C,
+                              C_large,
+                              packed.data(),
+                              g.taps(),
+                              phase.tap_ids,
+                              !bias.empty()};
+      const auto locate = [&](Index first, Index count, const RowPointers<T>& pointers) {
+        locate_backward(g, phase, small.data, C, zeros.data(), large, C_large, first, count,
+                        pointers);
+        if (!bias.empty()) std::fill_n(pointers.bias, count, bias.data);
+      };
+      gather_rows<T, Packs>(job, locate);
+    }
+  });
+}
+
+/// d[tap] (C_large, C_small) = sum over small-map pixels of large(tap, p)^T small_p.
+template <class T>
+void gather_weights(const Window& g, View<const T> large, View<const T> small, T* d) {
+  const Index C = large.shape.back();
+  with_panel_width<T>(small.shape.back(), [&]<int Packs>() {
+    Scratch<T> zeros(C);
+    std::fill_n(zeros.data(), C, T(0));
+    const auto locate = [&](Index first, Index count, const T** source) {
+      locate_forward(g, large.data, C, zeros.data(), first, count, source, outer_chunk);
+    };
+    const GatherOuter<T> job{g.N * g.OH * g.OW, g.taps(), C, as_matrix(small)};
+    gather_outer<T, Packs>(job, d, locate);
+  });
+}
+
+template <class T>
+Window conv_window(View<const T> x, View<const T> w, const ConvGeometry& geometry) {
+  const Padding& pad = geometry.padding;
+  return {x.dim(0),
+          x.dim(1),
+          x.dim(2),
+          conv_extent(x.dim(1), pad.top + pad.bottom, w.dim(0), geometry.stride),
+          conv_extent(x.dim(2), pad.left + pad.right, w.dim(1), geometry.stride),
+          w.dim(0),
+          w.dim(1),
+          geometry.stride,
+          pad};
+}
+
+inline void check_geometry(const char* what, const Shape& x, const Shape& w,
+                           const ConvGeometry& geometry) {
+  const Padding& pad = geometry.padding;
+  require(x.rank() == 4, what, ": x is ", x, ", expected (N, H, W, C)");
+  require(w.rank() == 4 && w[2] == x[3], what, ": w is ", w, ", expected (KH, KW, ", x[3],
+          ", C_out)");
+  require(w[0] >= 1 && w[1] >= 1 && w[0] * w[1] <= Phase::max_taps, what, ": kernel ", w[0], " x ",
+          w[1], ", expected 1 to ", Phase::max_taps, " taps");
+  require(x[3] >= 1 && w[3] >= 1, what, ": w is ", w, ", expected at least one channel each way");
+  require(geometry.stride >= 1, what, ": stride is ", geometry.stride, ", expected at least 1");
+  require(pad.top >= 0 && pad.bottom >= 0 && pad.left >= 0 && pad.right >= 0, what,
+          ": padding must not be negative");
+}
+
+}  // namespace detail
+
+/// Shape of conv2d's result. Throws PreconditionError if shapes disagree or the padded image is
+/// smaller than the kernel.
+inline Shape conv2d_shape(const Shape& x, const Shape& w, const ConvGeometry& geometry) {
+  detail::check_geometry("conv2d", x, w, geometry);
+  const Padding& pad = geometry.padding;
+  const Index OH = detail::conv_extent(x[1], pad.top + pad.bottom, w[0], geometry.stride);
+  const Index OW = detail::conv_extent(x[2], pad.left + pad.right, w[1], geometry.stride);
+  require(OH > 0 && OW > 0, "conv2d: the padded image of x ", x, " is smaller than the kernel ",
+          w[0], " x ", w[1]);
+  return {x[0], OH, OW, w[3]};
+}
+
+/// Writes y = conv(x) + bias + residual.
+///   x (N, H, W, C_in), w (KH, KW, C_in, C_out), y as conv2d_shape() says
+///   bias      (C_out), or (N, C_out) with a row for each image, or empty
+///   residual  shaped as y, or empty; y may alias it, but not x
+/// Throws PreconditionError if shapes disagree.
+template <class T>
+void conv2d_forward(View<const T> x, View<const T> w, View<const T> bias, View<const T> residual,
+                    const ConvGeometry& geometry, View<T> y) {
+  require_shape("conv2d: y", y.shape, conv2d_shape(x.shape, w.shape, geometry));
+  detail::check_bias("conv2d", bias, x.dim(0), w.dim(3));
+  if (!residual.empty()) require_shape("conv2d: residual", residual.shape, y.shape);
+  detail::gather_forward<T>(detail::conv_window(x, w, geometry), x, w.data, false, w.dim(3), bias,
+                            residual.data, y.data);
+}
+
+/// With L = <dy, y>, writes dx, dw and dbias, each shaped as its original; an empty view is not
+/// needed. (The residual's gradient is dy.)
+template <class T>
+void conv2d_backward(View<const T> dy, View<const T> x, View<const T> w,
+                     const ConvGeometry& geometry, View<T> dx, View<T> dw, View<T> dbias) {
+  const Window window = detail::conv_window(x, w, geometry);
+  if (!dx.empty())
+    detail::gather_backward<T>(window, dy, w.data, true, x.dim(3), View<const T>(), dx.data);
+  if (!dw.empty()) detail::gather_weights<T>(window, x, dy, dw.data);
+  if (!dbias.empty()) column_sums<T>(dy, dbias);
+}
+
+}  // namespace kernels
+
+}  // namespace ddpm::inline DDPM_ABI

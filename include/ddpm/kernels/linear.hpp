@@ -1,0 +1,31 @@
+// Fully connected layer: y = x w + bias, with x (M, K), w (K, N), bias (N).
+//
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "ddpm/kernels/column_sums.hpp"
+#include "ddpm/kernels/matmul.hpp"
+
+namespace ddpm::inline DDPM_ABI::kernels {
+
+/// Writes y (M, N); bias may be empty. Throws PreconditionError if shapes disagree.
+template <class T>
+void linear_forward(View<const T> x, View<const T> w, View<const T> bias, View<T> y) {
+  require(x.shape.rank() == 2 && w.shape.rank() == 2 && x.dim(1) == w.dim(0), "linear: x is ",
+          x.shape, " and w is ", w.shape, ", expected (M, K) and (K, N)");
+  require(x.dim(1) >= 1 && w.dim(1) >= 1, "linear: x is ", x.shape, " and w is ", w.shape,
+          ", expected at least one column each");
+  require_shape("linear: y", y.shape, {x.dim(0), w.dim(1)});
+  if (!bias.empty()) require_shape("linear: bias", bias.shape, {w.dim(1)});
+  multiply<T>(as_matrix(x), as_matrix(w), as_matrix(y), bias.data);
+}
+
+/// With L = <dy, y>, writes dx, dw and dbias; an empty view is not needed.
+template <class T>
+void linear_backward(View<const T> dy, View<const T> x, View<const T> w, View<T> dx, View<T> dw,
+                     View<T> dbias) {
+  matmul_backward<T>(dy, x, w, dx, dw);
+  if (!dbias.empty()) column_sums<T>(dy, dbias);
+}
+
+}  // namespace ddpm::inline DDPM_ABI::kernels

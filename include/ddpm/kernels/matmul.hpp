@@ -1,0 +1,104 @@
+// Matrix product C = A B (+ bias), with either factor given transposed.
+//
+// Fixed blocking, terms added in ascending order: the same bits at any number of threads, and a row
+// of C does not depend on how many rows there are.
+//
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "ddpm/core/scratch.hpp"
+#include "ddpm/core/tensor.hpp"
+#include "ddpm/kernels/gather.hpp"
+
+namespace ddpm::inline DDPM_ABI::kernels {
+
+/// Packs b (taps, terms, columns), or (taps, columns, terms) if `transposed`, into panels of
+/// (taps, terms, width).
+template <class T, int Packs>
+void pack_panels(const T* b, Index taps, Index terms, Index columns, Index stride, bool transposed,
+                 T* packed) {
+  constexpr Index width = panel_width<T, Packs>;
+  const Index panels = (columns + width - 1) / width;
+  parallel_for(panels * taps, [&](Index task) {
+    const Index panel = task / taps, tap = task % taps;
+    T* target = packed + task * terms * width;
+    if (transposed)
+      pack_panel_transposed<T, Packs>({b + tap * columns * stride, columns, terms, stride},
+                                      panel * width, target);
+    else
+      pack_panel<T, Packs>({b + tap * terms * stride, terms, columns, stride}, panel * width,
+                           target);
+  });
+}
+
+namespace detail {
+
+template <class T>
+void multiply(Matrix<const T> a, Matrix<const T> b, bool transpose_b, const T* bias, Matrix<T> c) {
+  with_panel_width<T>(c.columns, [&]<int Packs>() {
+    Scratch<T> packed(packed_size<T, Packs>(a.columns, c.columns));
+    pack_panels<T, Packs>(b.data, 1, a.columns, c.columns, b.stride, transpose_b, packed.data());
+    const GatherRows<T> job{c.rows,        1, a.columns, c.columns,
+                            packed.data(), 1, nullptr,   bias != nullptr};
+    const auto locate = [&](Index first, Index count, const RowPointers<T>& pointers) {
+      for (Index r = 0; r < count; ++r) {
+        pointers.source[r] = a.row(first + r);
+        pointers.out[r] = c.row(first + r);
+        pointers.bias[r] = bias;
+      }
+    };
+    gather_rows<T, Packs>(job, locate);
+  });
+}
+
+}  // namespace detail
+
+/// c = a b + bias; a (M, K), b (K, N), c (M, N), bias (N) or null. c must not overlap a or b.
+template <class T>
+void multiply(Matrix<const T> a, Matrix<const T> b, Matrix<T> c, const T* bias = nullptr) {
+  detail::multiply(a, b, false, bias, c);
+}
+
+/// c = a b^T; a (M, K), b (N, K), c (M, N). c must not overlap a or b.
+template <class T>
+void multiply_transposed(Matrix<const T> a, Matrix<const T> b, Matrix<T> c) {
+  detail::multiply<T>(a, b, true, nullptr, c);
+}
+
+/// c = a^T b; a (K, M), b (K, N), c (M, N) with rows N apart. c must not overlap a or b.
+template <class T>
+void transposed_multiply(Matrix<const T> a, Matrix<const T> b, T* c) {
+  with_panel_width<T>(b.columns, [&]<int Packs>() {
+    const auto locate = [&](Index first, Index count, const T** source) {
+      for (Index p = 0; p < count; ++p) source[p] = a.row(first + p);
+    };
+    gather_outer<T, Packs>(GatherOuter<T>{a.rows, 1, a.columns, b}, c, locate);
+  });
+}
+
+/// The view's rows as a matrix of shape.back() columns.
+template <class T>
+Matrix<T> as_matrix(View<T> view) {
+  const Index columns = view.shape.back();
+  return {view.data, columns == 0 ? 0 : view.size() / columns, columns, columns};
+}
+
+/// c = a b; a (M, K), b (K, N), c (M, N). Throws PreconditionError if shapes disagree.
+template <class T>
+void matmul_forward(View<const T> a, View<const T> b, View<T> c) {
+  require(a.shape.rank() == 2 && b.shape.rank() == 2 && a.dim(1) == b.dim(0), "matmul: a is ",
+          a.shape, " and b is ", b.shape, ", expected (M, K) and (K, N)");
+  require(a.dim(1) >= 1 && b.dim(1) >= 1, "matmul: a is ", a.shape, " and b is ", b.shape,
+          ", expected at least one column each");
+  require_shape("matmul: c", c.shape, {a.dim(0), b.dim(1)});
+  multiply<T>(as_matrix(a), as_matrix(b), as_matrix(c));
+}
+
+/// Writes da = dc b^T and db = a^T dc; an empty view is not needed.
+template <class T>
+void matmul_backward(View<const T> dc, View<const T> a, View<const T> b, View<T> da, View<T> db) {
+  if (!da.empty()) multiply_transposed<T>(as_matrix(dc), as_matrix(b), as_matrix(da));
+  if (!db.empty()) transposed_multiply<T>(as_matrix(a), as_matrix(dc), db.data);
+}
+
+}  // namespace ddpm::inline DDPM_ABI::kernels

@@ -1,0 +1,65 @@
+// Softmax over the last axis: y_j = exp(s x_j - max) / sum_k exp(s x_k - max).
+//
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "ddpm/core/parallel.hpp"
+#include "ddpm/core/simd.hpp"
+#include "ddpm/core/tensor.hpp"
+
+namespace ddpm::inline DDPM_ABI::kernels {
+
+namespace detail {
+
+/// One row of `count` values, in place, of s times the row.
+template <class T>
+void softmax_row(T* row, Index count, T s) {
+  T largest = row[0];
+  for (Index j = 1; j < count; ++j) largest = std::max(largest, row[j]);
+  // Subtracting first keeps the exponent finite for any finite row; the largest term is exp(0).
+  const auto exponential = [=](const auto& v) {
+    using P = std::decay_t<decltype(v)>;
+    return xsimd::exp((v - P(largest)) * P(s));
+  };
+  simd::map<T>(exponential, count, row, row);
+  const T factor = 1 / simd::sum([](const auto& v) { return v; }, count, row);
+  simd::map<T>([=](const auto& v) { return v * factor; }, count, row, row);
+}
+
+/// dx = s y (dy - <dy, y>), written over dy.
+template <class T>
+void softmax_row_backward(const T* y, Index count, T s, T* dy) {
+  const T dot = simd::sum([](const auto& g, const auto& v) { return g * v; }, count, dy, y);
+  const auto combine = [=](const auto& g, const auto& v) {
+    using P = std::decay_t<decltype(v)>;
+    return (g - P(dot)) * v * P(s);
+  };
+  simd::map<T>(combine, count, dy, dy, y);
+}
+
+}  // namespace detail
+
+/// Writes y, shaped as x; y may alias x. Throws PreconditionError if shapes disagree.
+template <class T>
+void softmax_forward(View<const T> x, View<T> y) {
+  require_shape("softmax: y", y.shape, x.shape);
+  if (x.size() == 0) return;
+  const Index columns = x.shape.back();
+  parallel_for(x.size() / columns, [&](Index i) {
+    if (y.data != x.data) std::copy_n(x.row(i), columns, y.row(i));
+    detail::softmax_row(y.row(i), columns, T(1));
+  });
+}
+
+/// With L = <dy, y>, writes dx from the forward pass's result y; dx may alias dy.
+template <class T>
+void softmax_backward(View<const T> dy, View<const T> y, View<T> dx) {
+  if (y.size() == 0) return;
+  const Index columns = y.shape.back();
+  parallel_for(y.size() / columns, [&](Index i) {
+    if (dx.data != dy.data) std::copy_n(dy.row(i), columns, dx.row(i));
+    detail::softmax_row_backward(y.row(i), columns, T(1), dx.row(i));
+  });
+}
+
+}  // namespace ddpm::inline DDPM_ABI::kernels

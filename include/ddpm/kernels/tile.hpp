@@ -1,0 +1,149 @@
+// Register tiles: the two inner loops under every matrix product and convolution.
+//
+//   rows:   C[r][:] = sum_k A_r[k] B[k][:]       A_r: one pointer a row, B: a packed panel
+//   outer:  C[r][:] += sum_p A_p[r] B[p][:]      A_p: one pointer a term, B: a packed panel
+//
+// Rows are found through pointers, so that a convolution needs no im2col (Dukhan 2019, "The
+// Indirect Convolution Algorithm", arXiv:1907.02129). A tile is tile_rows rows by one or two packs;
+// terms are added in ascending order whatever the place of the row, so a row's bits do not depend
+// on its neighbours.
+//
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <algorithm>
+
+#include "ddpm/core/simd.hpp"
+
+namespace ddpm::inline DDPM_ABI::kernels {
+
+// Accumulators + panel packs + one broadcast must fit the registers: 8 x 2 + 3 of 32 (AVX-512,
+// Arm), 6 x 2 + 3 of 16. Measured on AVX-512 (Zen 4): 8 x 2 reaches what 12 x 2 and 6 x 4 reach.
+#if defined(__AVX512F__) || defined(__aarch64__)
+inline constexpr int tile_rows = 8;
+#else
+inline constexpr int tile_rows = 6;
+#endif
+
+/// Columns of a panel that is `packs` packs wide.
+template <class T, int Packs>
+inline constexpr Index panel_width = Packs* simd::width<T>;
+
+/// Calls f.template operator()<Packs>() with the panel width that wastes least on `columns`.
+template <class T, class F>
+void with_panel_width(Index columns, F&& f) {
+  if (columns <= simd::width<T>)
+    f.template operator()<1>();
+  else
+    f.template operator()<2>();
+}
+
+/// Accumulators of tile_rows x (Packs * width) results.
+template <class T, int Packs>
+struct Tile {
+  simd::Pack<T> sum[tile_rows][Packs];
+
+  void clear() {
+    for (auto& row : sum)
+      for (auto& pack : row) pack = simd::Pack<T>(T(0));
+  }
+
+  void load(const T* values) {
+    for (int r = 0; r < tile_rows; ++r)
+      for (int q = 0; q < Packs; ++q)
+        sum[r][q] = simd::load(values + r * panel_width<T, Packs> + q * simd::width<T>);
+  }
+
+  void store(T* values) const {
+    for (int r = 0; r < tile_rows; ++r)
+      for (int q = 0; q < Packs; ++q)
+        simd::store(values + r * panel_width<T, Packs> + q * simd::width<T>, sum[r][q]);
+  }
+
+  /// sum[r] = sum over taps and k < terms of rows[tap][r][k] * panel[id(tap)][k].
+  ///   rows  one pointer a row, `tap_stride` pointers from tap to tap
+  ///   ids   the places of the taps in the panel; null: 0, 1, 2, ...
+  void multiply_rows(const T* const* rows, Index tap_stride, Index taps, const Index* ids,
+                     Index terms, const T* panel) {
+    Tile tile;  // a local copy, so that the sums live in registers
+    tile.clear();
+    for (Index tap = 0; tap < taps; ++tap, rows += tap_stride) {
+      const T* row[tile_rows];
+      std::copy_n(rows, tile_rows, row);
+      const T* b = panel + (ids ? ids[tap] : tap) * terms * panel_width<T, Packs>;
+      for (Index k = 0; k < terms; ++k, b += panel_width<T, Packs>)
+        tile.multiply_add([&](int r) { return row[r][k]; }, b);
+    }
+    *this = tile;
+  }
+
+  /// sum[r] += sum over p < terms of rows[p][first + r] * panel[p].
+  void add_outer(const T* const* rows, Index first, Index terms, const T* panel) {
+    Tile tile = *this;
+    for (Index p = 0; p < terms; ++p, panel += panel_width<T, Packs>) {
+      const T* row = rows[p] + first;
+      tile.multiply_add([&](int r) { return row[r]; }, panel);
+    }
+    *this = tile;
+  }
+
+ private:
+  template <class Factor>
+  void multiply_add(Factor&& factor, const T* panel) {
+    simd::Pack<T> b[Packs];
+    for (int q = 0; q < Packs; ++q) b[q] = simd::load(panel + q * simd::width<T>);
+#pragma GCC unroll 8
+    for (int r = 0; r < tile_rows; ++r) {
+      const simd::Pack<T> a(factor(r));
+      for (int q = 0; q < Packs; ++q) sum[r][q] = simd::fma(a, b[q], sum[r][q]);
+    }
+  }
+};
+
+/// A row-major matrix whose rows are `stride` apart.
+template <class T>
+struct Matrix {
+  T* data = nullptr;
+  Index rows = 0, columns = 0, stride = 0;
+
+  T* row(Index i) const { return data + i * stride; }
+  operator Matrix<const T>() const requires(!std::is_const_v<T>) {
+    return {data, rows, columns, stride};
+  }
+};
+
+/// Values of a packed (terms, columns) matrix: whole panels, the last padded with zeros.
+template <class T, int Packs>
+Index packed_size(Index terms, Index columns) {
+  constexpr Index width = panel_width<T, Packs>;
+  return (columns + width - 1) / width * width * terms;
+}
+
+/// Packs columns [first, first + width) of b (terms, columns) as (terms, width), zeros past the
+/// end.
+template <class T, int Packs>
+void pack_panel(Matrix<const T> b, Index first, T* panel) {
+  constexpr Index width = panel_width<T, Packs>;
+  const Index columns = std::min(width, b.columns - first);
+  for (Index k = 0; k < b.rows; ++k, panel += width) {
+    std::copy_n(b.row(k) + first, columns, panel);
+    std::fill(panel + columns, panel + width, T(0));
+  }
+}
+
+/// The same for b given transposed, (columns, terms).
+template <class T, int Packs>
+void pack_panel_transposed(Matrix<const T> b, Index first, T* panel) {
+  constexpr Index width = panel_width<T, Packs>;
+  const Index columns = std::min(width, b.rows - first), terms = b.columns;
+  // Sixteen terms at a time: reads run along cache lines, writes stay in the first-level cache.
+  for (Index k0 = 0; k0 < terms; k0 += 16) {
+    const Index k1 = std::min(k0 + 16, terms);
+    for (Index j = 0; j < columns; ++j)
+      for (Index k = k0; k < k1; ++k) panel[k * width + j] = b.row(first + j)[k];
+    for (Index k = k0; k < k1; ++k)
+      std::fill(panel + k * width + columns, panel + (k + 1) * width, T(0));
+  }
+}
+
+}  // namespace ddpm::inline DDPM_ABI::kernels

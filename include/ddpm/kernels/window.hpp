@@ -1,0 +1,119 @@
+// Where a convolution's taps fall: geometry, and the row pointers that gather.hpp asks for.
+//
+//   forward direction:  output (oh, ow) sees input (oh s + kh - top, ow s + kw - left)
+//   backward direction: input (ih, iw) is seen by output ((ih + top - kh) / s, (iw + left - kw) /
+//   s)
+//                       where that divides; the inputs of one remainder (phase) share their taps
+//
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "ddpm/core/tensor.hpp"
+#include "ddpm/kernels/gather.hpp"
+
+namespace ddpm::inline DDPM_ABI {
+
+/// Zero padding in pixels; each side at least 0.
+struct Padding {
+  Index top = 0, bottom = 0, left = 0, right = 0;
+
+  static Padding same(Index pixels) { return {pixels, pixels, pixels, pixels}; }
+  /// The paper's down-sampling: one row below, one column to the right.
+  static Padding right_and_bottom() { return {0, 1, 0, 1}; }
+  friend bool operator==(const Padding&, const Padding&) = default;
+};
+
+namespace kernels {
+
+/// Extents of one convolution: images N, large map H x W, small map OH x OW (the output of a
+/// convolution, the input of a transposed one), kernel KH x KW.
+struct Window {
+  Index N, H, W, OH, OW, KH, KW, stride;
+  Padding padding;
+
+  Index taps() const { return KH * KW; }
+};
+
+/// Steps through pixels (n, h, w) in row-major order.
+struct PixelWalk {
+  Index n, h, w, height, width;
+
+  PixelWalk(Index pixel, Index map_height, Index map_width)
+      : n(pixel / (map_height * map_width)),
+        h(pixel / map_width % map_height),
+        w(pixel % map_width),
+        height(map_height),
+        width(map_width) {}
+
+  void next() {
+    if (++w < width) return;
+    w = 0;
+    if (++h < height) return;
+    h = 0;
+    ++n;
+  }
+};
+
+/// Pointers of small-map pixels [first, first + count) into the large map `x` of C channels, tap by
+/// tap, `tap_stride` apart; `zeros` (C) stands for the padding.
+template <class T>
+void locate_forward(const Window& g, const T* x, Index C, const T* zeros, Index first, Index count,
+                    const T** source, Index tap_stride) {
+  PixelWalk at(first, g.OH, g.OW);
+  for (Index r = 0; r < count; ++r, at.next()) {
+    const T** tap = source + r;
+    const Index top = at.h * g.stride - g.padding.top, left = at.w * g.stride - g.padding.left;
+    for (Index kh = 0; kh < g.KH; ++kh) {
+      const bool row_inside = top + kh >= 0 && top + kh < g.H;
+      const T* row = x + ((at.n * g.H + top + kh) * g.W + left) * C;
+      for (Index kw = 0; kw < g.KW; ++kw, tap += tap_stride)
+        *tap = row_inside && left + kw >= 0 && left + kw < g.W ? row + kw * C : zeros;
+    }
+  }
+}
+
+/// The large-map pixels with (h + top) % stride == row and (w + left) % stride == column.
+struct Phase {
+  Index first_h, first_w, height, width;  ///< height x width pixels, `stride` apart
+  Index taps = 0;
+  static constexpr Index max_taps = 64;
+  Index tap_ids[max_taps];
+
+  Phase(const Window& g, Index row, Index column)
+      : first_h(first(row, g.padding.top, g.stride)),
+        first_w(first(column, g.padding.left, g.stride)),
+        height(g.H > first_h ? (g.H - first_h + g.stride - 1) / g.stride : 0),
+        width(g.W > first_w ? (g.W - first_w + g.stride - 1) / g.stride : 0) {
+    for (Index kh = row; kh < g.KH; kh += g.stride)
+      for (Index kw = column; kw < g.KW; kw += g.stride) tap_ids[taps++] = kh * g.KW + kw;
+  }
+
+ private:
+  static Index first(Index remainder, Index pad, Index stride) {
+    return ((remainder - pad) % stride + stride) % stride;
+  }
+};
+
+/// Pointers of a phase's pixels [first, first + count) into the small map `y` of C channels, and of
+/// the large-map pixels of `out` (channels `out_channels`) they make up.
+template <class T>
+void locate_backward(const Window& g, const Phase& phase, const T* y, Index C, const T* zeros,
+                     T* out, Index out_channels, Index first, Index count,
+                     const RowPointers<T>& pointers) {
+  PixelWalk at(first, phase.height, phase.width);
+  for (Index r = 0; r < count; ++r, at.next()) {
+    const Index h = phase.first_h + at.h * g.stride, w = phase.first_w + at.w * g.stride;
+    pointers.out[r] = out + ((at.n * g.H + h) * g.W + w) * out_channels;
+    for (Index tap = 0; tap < phase.taps; ++tap) {
+      const Index kh = phase.tap_ids[tap] / g.KW, kw = phase.tap_ids[tap] % g.KW;
+      const Index top = h + g.padding.top - kh, left = w + g.padding.left - kw;
+      const bool inside = top >= 0 && left >= 0 && top / g.stride < g.OH && left / g.stride < g.OW;
+      pointers.source[tap * row_block + r] =
+          inside ? y + ((at.n * g.OH + top / g.stride) * g.OW + left / g.stride) * C : zeros;
+    }
+  }
+}
+
+}  // namespace kernels
+
+}  // namespace ddpm::inline DDPM_ABI
