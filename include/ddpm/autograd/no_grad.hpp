@@ -1,0 +1,31 @@
+// NoGrad: a scope in which no graph is built, for sampling and evaluation.
+//
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <utility>
+
+#include "ddpm/version.hpp"
+
+namespace ddpm::inline DDPM_ABI {
+
+namespace detail {
+inline thread_local bool grad_is_enabled = true;
+}
+
+/// Whether ops on this thread record their derivative.
+inline bool grad_enabled() { return detail::grad_is_enabled; }
+
+/// Ops of this thread record nothing while an object of this kind lives. Scopes nest.
+class NoGrad {
+ public:
+  NoGrad() : before_(std::exchange(detail::grad_is_enabled, false)) {}
+  NoGrad(const NoGrad&) = delete;
+  NoGrad& operator=(const NoGrad&) = delete;
+  ~NoGrad() { detail::grad_is_enabled = before_; }
+
+ private:
+  bool before_;
+};
+
+}  // namespace ddpm::inline DDPM_ABI

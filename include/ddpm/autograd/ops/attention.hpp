@@ -1,0 +1,30 @@
+// Multi-head self-attention as a differentiable op. Maths: kernels/attention.hpp.
+//
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "ddpm/autograd/variable.hpp"
+#include "ddpm/kernels/attention.hpp"
+
+namespace ddpm::inline DDPM_ABI {
+
+/// Attention of all pixels to all pixels: qkv (N, H, W, 3 C), channels [q | k | v], to (N, H, W,
+/// C). Keeps qkv and the (N * heads, H W, H W) probabilities alive until backward; under NoGrad
+/// they are not kept. Throws PreconditionError if shapes disagree or the heads do not divide C.
+template <class T>
+Variable<T> attention(const Variable<T>& qkv, Index heads) {
+  const Shape& s = qkv.shape();
+  kernels::detail::check_attention(s, heads);
+  Tensor<T> y({s[0], s[1], s[2], s[3] / 3}), p;
+  if (grad_enabled() && qkv.requires_grad())
+    p = Tensor<T>({s[0] * heads, s[1] * s[2], s[1] * s[2]});
+  kernels::attention_forward<T>(qkv.value(), heads, y, p);
+  const auto backward = [=](const Tensor<T>& dy) -> Gradients<T> {
+    Tensor<T> dqkv(qkv.shape());
+    kernels::attention_backward<T>(dy, qkv.value(), p, heads, dqkv);
+    return {dqkv};
+  };
+  return Variable<T>::output(y, {qkv}, backward);
+}
+
+}  // namespace ddpm::inline DDPM_ABI

@@ -1,0 +1,28 @@
+// Concatenation of channels as a differentiable op. Maths: kernels/concat.hpp.
+//
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "ddpm/autograd/variable.hpp"
+#include "ddpm/kernels/concat.hpp"
+
+namespace ddpm::inline DDPM_ABI {
+
+/// [a | b] on the last axis of a (N, H, W, A) and b (N, H, W, B).
+/// Throws PreconditionError if the other extents differ.
+template <class T>
+Variable<T> concat(const Variable<T>& a, const Variable<T>& b) {
+  const Shape &s = a.shape(), &r = b.shape();
+  require(s.rank() == 4 && r.rank() == 4 && s[0] == r[0] && s[1] == r[1] && s[2] == r[2],
+          "concat: a is ", s, " and b is ", r, ", expected (N, H, W, A) and (N, H, W, B)");
+  Tensor<T> y({s[0], s[1], s[2], s[3] + r[3]});
+  kernels::concat_forward<T>(a.value(), b.value(), y);
+  const auto backward = [=](const Tensor<T>& dy) -> Gradients<T> {
+    const Tensor<T> da = a.new_grad(), db = b.new_grad();
+    kernels::concat_backward<T>(dy, a.dim(3), da, db);
+    return {da, db};
+  };
+  return Variable<T>::output(y, {a, b}, backward);
+}
+
+}  // namespace ddpm::inline DDPM_ABI

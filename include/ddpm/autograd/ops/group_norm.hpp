@@ -1,0 +1,34 @@
+// Group normalisation as a differentiable op. Maths: kernels/group_norm.hpp.
+//
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "ddpm/autograd/variable.hpp"
+#include "ddpm/kernels/group_norm.hpp"
+
+namespace ddpm::inline DDPM_ABI {
+
+using kernels::Activation;
+
+/// Normalises x (N, H, W, C) in `groups` groups of channels, then applies the activation; gamma and
+/// beta are (C), eps is in units of x^2.
+/// Keeps x and two (N, groups) arrays alive until backward. Throws PreconditionError if shapes
+/// disagree, eps <= 0 or the groups do not divide C.
+template <class T>
+Variable<T> group_norm(const Variable<T>& x, const Variable<T>& gamma, const Variable<T>& beta,
+                       Index groups, T eps = T(1e-6), Activation activation = Activation::none) {
+  require(x.shape().rank() == 4 && groups > 0, "group_norm: x is ", x.shape(), " in ", groups,
+          " groups, expected (N, H, W, C) and at least one group");
+  Tensor<T> y(x.shape()), mean({x.dim(0), groups}), rstd(mean.shape());
+  kernels::group_norm_forward<T>(x.value(), gamma.value(), beta.value(), eps, activation, y,
+                                 {mean, rstd});
+  const auto backward = [=](const Tensor<T>& dy) -> Gradients<T> {
+    const Tensor<T> dx = x.new_grad(), dgamma = gamma.new_grad(), dbeta = beta.new_grad();
+    kernels::group_norm_backward<T>(dy, x.value(), gamma.value(), beta.value(), activation,
+                                    {mean, rstd}, dx, dgamma, dbeta);
+    return {dx, dgamma, dbeta};
+  };
+  return Variable<T>::output(y, {x, gamma, beta}, backward);
+}
+
+}  // namespace ddpm::inline DDPM_ABI

@@ -1,0 +1,20 @@
+// The sinusoidal embedding of timesteps, a constant of the graph. Maths:
+// kernels/time_embedding.hpp.
+//
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "ddpm/autograd/variable.hpp"
+#include "ddpm/kernels/time_embedding.hpp"
+
+namespace ddpm::inline DDPM_ABI {
+
+/// (N, dim) for N timesteps. Throws PreconditionError if dim < 4.
+template <class T>
+Variable<T> time_embedding(std::span<const Index> t, Index dim) {
+  Tensor<T> e({static_cast<Index>(t.size()), dim});
+  kernels::time_embedding<T>(t, e);
+  return Variable<T>(e);
+}
+
+}  // namespace ddpm::inline DDPM_ABI

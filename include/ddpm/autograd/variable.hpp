@@ -1,0 +1,228 @@
+// Variable<T>: a handle to a node {value, gradient, inputs, backward closure, serial number}.
+//
+// A node is born after its inputs, so backward() takes the reachable nodes from the newest to the
+// oldest: no recursion, no tape. It frees each node's closure as it goes; destroying a graph is a
+// loop too. Nodes come from the recycled memory of core/memory.hpp.
+//
+// Gradient contract: with L the scalar that backward() started from, a closure gets dy = dL/dy and
+// returns one tensor for each input, dL/dinput through this op alone; an empty tensor where the
+// input needs none. The engine adds them up: the first to come is taken over without a copy.
+//
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <initializer_list>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "ddpm/autograd/no_grad.hpp"
+#include "ddpm/core/tensor.hpp"
+#include "ddpm/kernels/elementwise.hpp"
+
+namespace ddpm::inline DDPM_ABI {
+
+inline constexpr std::size_t max_op_inputs = 5;
+
+/// What a backward closure returns: a gradient for each input, in the order of the inputs.
+template <class T>
+using Gradients = std::array<Tensor<T>, max_op_inputs>;
+
+/// std::vector over recycled memory.
+template <class T>
+using PooledVector = std::vector<T, memory::Allocator<T>>;
+
+namespace detail {
+
+template <class T>
+struct Node;
+
+/// A counted reference. The last one hands the node to a loop that destroys it, so that the length
+/// of a chain of nodes does not become the depth of a recursion.
+template <class T>
+class NodePointer {
+ public:
+  NodePointer() = default;
+  explicit NodePointer(Node<T>* fresh) : node_(fresh) {}
+  NodePointer(const NodePointer& other) noexcept : node_(other.node_) {
+    if (node_) node_->references.fetch_add(1, std::memory_order_relaxed);
+  }
+  NodePointer(NodePointer&& other) noexcept : node_(std::exchange(other.node_, nullptr)) {}
+  NodePointer& operator=(NodePointer other) noexcept {
+    std::swap(node_, other.node_);
+    return *this;
+  }
+  ~NodePointer() {
+    if (node_ && node_->references.fetch_sub(1, std::memory_order_acq_rel) == 1) dispose(node_);
+  }
+
+  Node<T>* operator->() const { return node_; }
+  Node<T>* get() const { return node_; }
+
+ private:
+  static void dispose(Node<T>* node) noexcept {
+    static thread_local Node<T>* waiting = nullptr;
+    static thread_local bool running = false;
+    node->next_disposed = std::exchange(waiting, node);
+    if (std::exchange(running, true)) return;
+    while (waiting != nullptr) {
+      Node<T>* next = std::exchange(waiting, waiting->next_disposed);
+      next->~Node();
+      memory::release(next);
+    }
+    running = false;
+  }
+
+  Node<T>* node_ = nullptr;
+};
+
+template <class T>
+struct Node {
+  std::atomic<int> references{1};
+  bool requires_grad = false;
+  bool queued = false;  ///< backward() has met it
+  bool freed = false;   ///< its closure is gone
+  std::uint64_t serial = 0;
+  Node* next_disposed = nullptr;
+  Tensor<T> value, grad;
+  std::array<NodePointer<T>, max_op_inputs> inputs;
+
+  virtual ~Node() = default;
+  virtual bool is_leaf() const { return true; }
+  virtual Gradients<T> backward(const Tensor<T>&) { return {}; }
+  virtual void free_closure() {}
+
+  /// grad += g. A gradient that another handle shares is never written to.
+  void add_grad(Tensor<T> g) {
+    if (grad.empty()) {
+      // A leaf's gradient outlives the pass and may be changed in place: it must be its own.
+      grad = is_leaf() && !g.unique() ? g.clone() : std::move(g);
+      return;
+    }
+    const Tensor<T> sum = grad.unique() ? grad : g.unique() ? g : Tensor<T>(grad.shape());
+    kernels::add<T>(grad, g, sum);
+    grad = sum;
+  }
+};
+
+/// A node with an op's closure.
+template <class T, class F>
+struct OpNode final : Node<T> {
+  std::optional<F> closure;
+
+  explicit OpNode(F f) : closure(std::move(f)) {}
+  bool is_leaf() const override { return false; }
+  Gradients<T> backward(const Tensor<T>& dy) override { return (*closure)(dy); }
+  void free_closure() override { closure.reset(); }
+};
+
+inline std::uint64_t next_serial() {
+  static std::atomic<std::uint64_t> serial{0};
+  return serial.fetch_add(1, std::memory_order_relaxed);
+}
+
+template <class N, class... Args>
+N* new_node(Args&&... args) {
+  return new (memory::allocate(sizeof(N))) N(std::forward<Args>(args)...);
+}
+
+}  // namespace detail
+
+/// A tensor that remembers how it was computed. Copies alias, as those of Tensor.
+template <class T>
+class Variable {
+ public:
+  Variable() = default;
+  /// A constant: no gradient flows into it.
+  Variable(Tensor<T> value) : node_(detail::new_node<detail::Node<T>>()) {
+    node_->value = std::move(value);
+    node_->serial = detail::next_serial();
+  }
+
+  /// A leaf whose gradient backward() computes.
+  static Variable parameter(Tensor<T> value) {
+    Variable result(std::move(value));
+    result.node_->requires_grad = true;
+    return result;
+  }
+
+  /// The result of an op: its value, its inputs, and its derivative, a closure from dy to
+  /// Gradients<T>. The closure may keep inputs and tensors, never the result. Under NoGrad, or if
+  /// no input needs a gradient, this is a constant.
+  template <class F>
+  static Variable output(Tensor<T> value, std::initializer_list<Variable> inputs, F backward) {
+    const bool wanted = grad_enabled() && std::any_of(inputs.begin(), inputs.end(),
+                                                      [](auto& in) { return in.requires_grad(); });
+    if (!wanted) return Variable(std::move(value));
+    Variable result;
+    result.node_ =
+        detail::NodePointer<T>(detail::new_node<detail::OpNode<T, F>>(std::move(backward)));
+    result.node_->value = std::move(value);
+    result.node_->requires_grad = true;
+    result.node_->serial = detail::next_serial();
+    std::transform(inputs.begin(), inputs.end(), result.node_->inputs.begin(),
+                   [](const Variable& in) { return in.node_; });
+    return result;
+  }
+
+  /// False for a default-constructed handle, which stands for "not given".
+  bool defined() const { return node_.get() != nullptr; }
+  bool requires_grad() const { return defined() && node_->requires_grad; }
+  Tensor<T> value() const { return defined() ? node_->value : Tensor<T>(); }
+  const Shape& shape() const { return node_->value.shape(); }
+  Index dim(int axis) const { return shape()[axis]; }
+
+  /// dL/dthis after backward(); empty before. Leaves alone keep it.
+  Tensor<T> grad() const { return node_->grad; }
+  void zero_grad() const { node_->grad = {}; }
+
+  /// Uninitialised memory for this input's gradient, empty if none is needed; for closures.
+  Tensor<T> new_grad() const { return requires_grad() ? Tensor<T>(shape()) : Tensor<T>(); }
+
+  /// The value as a constant.
+  Variable detach() const { return Variable(value()); }
+
+  /// Adds dL/dleaf to the gradient of every leaf this was computed from, for L this scalar.
+  /// Throws PreconditionError if this has more than one value, needs no gradient, or its graph was
+  /// freed by an earlier call.
+  void backward() const {
+    require(defined() && node_->value.size() == 1, "backward: starts from ",
+            defined() ? shape() : Shape(), ", expected one value; or give its gradient");
+    backward(Tensor<T>(shape(), T(1)));
+  }
+
+  /// The same for L = <seed, this>. Throws also if shapes differ.
+  void backward(const Tensor<T>& seed) const {
+    require(requires_grad(), "backward: nothing here needs a gradient");
+    require_shape("backward: seed", seed.shape(), shape());
+    const auto older = [](const auto& a, const auto& b) { return a->serial < b->serial; };
+    PooledVector<detail::NodePointer<T>> heap;
+    const auto push = [&](const detail::NodePointer<T>& node, Tensor<T> grad) {
+      require(!node->freed, "backward: this graph was used, and freed, by an earlier backward()");
+      node->add_grad(std::move(grad));
+      if (node->is_leaf() || std::exchange(node->queued, true)) return;
+      heap.push_back(node);
+      std::push_heap(heap.begin(), heap.end(), older);
+    };
+    push(node_, seed);
+    while (!heap.empty()) {
+      std::pop_heap(heap.begin(), heap.end(), older);
+      const detail::NodePointer<T> node = std::move(heap.back());
+      heap.pop_back();
+      Gradients<T> gradients = node->backward(std::exchange(node->grad, {}));
+      for (std::size_t i = 0; i < max_op_inputs; ++i)
+        if (!gradients[i].empty()) push(node->inputs[i], std::move(gradients[i]));
+      node->free_closure();
+      node->inputs = {};
+      node->freed = true;
+    }
+  }
+
+ private:
+  detail::NodePointer<T> node_;
+};
+
+}  // namespace ddpm::inline DDPM_ABI
