@@ -1,0 +1,40 @@
+// The attention block of the paper's U-Net: y = x + out(attention(qkv(norm(x)))), all 1x1.
+//
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "ddpm/autograd/ops/attention.hpp"
+#include "ddpm/nn/layers.hpp"
+
+namespace ddpm::inline DDPM_ABI::nn {
+
+template <class T>
+struct AttentionBlock {
+  GroupNorm<T> norm;
+  Conv2d<T> qkv;  ///< channels [q | k | v], each head a run of channels
+  Conv2d<T> out;  ///< starts at zero
+  Index heads;
+
+  /// Throws PreconditionError if groups or heads do not divide the channels.
+  AttentionBlock(Index channels, Index head_count, Index groups, Rng& rng)
+      : norm(channels, groups),
+        qkv(Conv2d<T>::pointwise(channels, 3 * channels, rng)),
+        out(Conv2d<T>::pointwise(channels, channels, rng, Init::zero)),
+        heads(head_count) {
+    require(heads >= 1 && channels % heads == 0, "AttentionBlock: ", channels,
+            " channels do not split into ", heads, " heads");
+  }
+
+  /// (N, H, W, channels) to the same.
+  Variable<T> operator()(const Variable<T>& x) const {
+    return out(attention(qkv(norm(x)), heads), x);
+  }
+
+  static void members(auto& self, auto&& visit) {
+    visit("norm", self.norm);
+    visit("qkv", self.qkv);
+    visit("out", self.out);
+  }
+};
+
+}  // namespace ddpm::inline DDPM_ABI::nn

@@ -1,0 +1,97 @@
+// Modules are plain structs that name their members once:
+//
+//   static void members(auto& self, auto&& visit) {
+//     visit("weight", self.weight);
+//     visit("norm", self.norm);
+//   }
+//
+// A member is a Variable (a parameter), a module, or a std::vector or std::optional of modules.
+// walk() turns that into dotted names ("down.0.block.norm1.gamma"): parameter counts, optimisers,
+// EMA and weight files all stand on it.
+//
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "ddpm/autograd/variable.hpp"
+
+namespace ddpm::inline DDPM_ABI::nn {
+
+namespace detail {
+
+template <class T>
+inline constexpr bool is_parameter = false;
+template <class T>
+inline constexpr bool is_parameter<Variable<T>> = true;
+
+template <class M, class F>
+void walk_member(const std::string& name, M& member, F& f) {
+  if constexpr (is_parameter<M>) {
+    f(name, member);
+  } else if constexpr (requires { member.has_value(); }) {  // std::optional
+    if (member) walk_member(name, *member, f);
+  } else if constexpr (requires { member.size(); }) {  // std::vector
+    for (std::size_t i = 0; i < member.size(); ++i)
+      walk_member(name + "." + std::to_string(i), member[i], f);
+  } else {
+    M::members(member, [&](const char* own, auto& inner) {
+      walk_member(name.empty() ? std::string(own) : name + "." + own, inner, f);
+    });
+  }
+}
+
+}  // namespace detail
+
+/// Calls f(name, Variable<T>&) for every parameter, in a fixed order.
+template <class M, class F>
+void walk(M& module, F&& f) {
+  detail::walk_member(std::string(), module, f);
+}
+
+/// A parameter and its dotted name.
+template <class T>
+struct NamedParameter {
+  std::string name;
+  Variable<T> parameter;
+};
+
+/// All parameters, as handles: changing a value changes the module.
+template <class T, class M>
+std::vector<NamedParameter<T>> named_parameters(const M& module) {
+  std::vector<NamedParameter<T>> result;
+  M handles = module;
+  walk(handles, [&](const std::string& name, Variable<T>& parameter) {
+    result.push_back({name, parameter});
+  });
+  return result;
+}
+
+template <class T, class M>
+std::vector<Variable<T>> parameters(const M& module) {
+  std::vector<Variable<T>> result;
+  for (auto& named : named_parameters<T>(module)) result.push_back(named.parameter);
+  return result;
+}
+
+/// Number of values in all parameters.
+template <class T, class M>
+Index parameter_count(const M& module) {
+  Index count = 0;
+  for (const auto& parameter : parameters<T>(module)) count += parameter.value().size();
+  return count;
+}
+
+/// A module with parameters of its own, equal in value. (Copying a module copies handles.)
+template <class T, class M>
+M clone(const M& module) {
+  M copy = module;
+  walk(copy, [](const std::string&, Variable<T>& parameter) {
+    parameter = Variable<T>::parameter(parameter.value().clone());
+  });
+  return copy;
+}
+
+}  // namespace ddpm::inline DDPM_ABI::nn

@@ -1,0 +1,56 @@
+// The residual block of the paper's U-Net (Ho et al. 2020, appendix B):
+//
+//   h = conv1(silu(norm1(x))) + time(e),   y = shortcut(x) + conv2(dropout(silu(norm2(h))))
+//
+// The time term enters as conv1's bias, one row an image; the shortcut as conv2's residual.
+//
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "ddpm/autograd/ops/arithmetic.hpp"
+#include "ddpm/autograd/ops/dropout.hpp"
+#include "ddpm/nn/layers.hpp"
+
+namespace ddpm::inline DDPM_ABI::nn {
+
+template <class T>
+struct ResidualBlock {
+  GroupNorm<T> norm1;
+  Conv2d<T> conv1;
+  Linear<T> time;
+  GroupNorm<T> norm2;
+  Conv2d<T> conv2;                    ///< starts at zero
+  std::optional<Conv2d<T>> shortcut;  ///< 1x1, where channels change
+  double dropout_rate;
+
+  /// Throws PreconditionError if the groups divide one of the channel counts not.
+  ResidualBlock(Index in, Index out, Index time_channels, Index groups, double dropout, Rng& rng)
+      : norm1(in, groups),
+        conv1(Conv2d<T>::same3x3(in, out, rng)),
+        time(time_channels, out, rng),
+        norm2(out, groups),
+        conv2(Conv2d<T>::same3x3(out, out, rng, Init::zero)),
+        dropout_rate(dropout) {
+    if (in != out) shortcut = Conv2d<T>::pointwise(in, out, rng);
+  }
+
+  /// x (N, H, W, in), e (N, time_channels) to (N, H, W, out). Drops out if given a generator.
+  Variable<T> operator()(const Variable<T>& x, const Variable<T>& e, Rng* rng) const {
+    const Variable<T> bias = add_row(time(e), conv1.bias);
+    Variable<T> h = conv2d(norm1(x, Activation::silu), conv1.weight, bias, conv1.geometry);
+    h = norm2(h, Activation::silu);
+    if (rng && dropout_rate > 0) h = dropout(h, dropout_rate, rng->fork());
+    return conv2(h, shortcut ? (*shortcut)(x) : x);
+  }
+
+  static void members(auto& self, auto&& visit) {
+    visit("norm1", self.norm1);
+    visit("conv1", self.conv1);
+    visit("time", self.time);
+    visit("norm2", self.norm2);
+    visit("conv2", self.conv2);
+    visit("shortcut", self.shortcut);
+  }
+};
+
+}  // namespace ddpm::inline DDPM_ABI::nn

@@ -1,0 +1,42 @@
+// What both networks are built of: a residual block, and attention where asked for.
+//
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "ddpm/nn/attention_block.hpp"
+#include "ddpm/nn/residual_block.hpp"
+
+namespace ddpm::inline DDPM_ABI::nn {
+
+/// The choices that all stages of a network share.
+struct StageOptions {
+  Index time_channels;  ///< of the time embedding
+  Index groups;         ///< of every GroupNorm
+  Index heads;          ///< of attention
+  double dropout;       ///< rate in [0, 1)
+};
+
+template <class T>
+struct Stage {
+  ResidualBlock<T> block;
+  std::optional<AttentionBlock<T>> attention;
+
+  /// Throws PreconditionError if groups or heads do not divide the channels.
+  Stage(Index in, Index out, bool attend, const StageOptions& options, Rng& rng)
+      : block(in, out, options.time_channels, options.groups, options.dropout, rng) {
+    if (attend) attention.emplace(out, options.heads, options.groups, rng);
+  }
+
+  /// x (N, H, W, in), e (N, time_channels) to (N, H, W, out). Drops out if given a generator.
+  Variable<T> operator()(const Variable<T>& x, const Variable<T>& e, Rng* rng) const {
+    const Variable<T> h = block(x, e, rng);
+    return attention ? (*attention)(h) : h;
+  }
+
+  static void members(auto& self, auto&& visit) {
+    visit("block", self.block);
+    visit("attention", self.attention);
+  }
+};
+
+}  // namespace ddpm::inline DDPM_ABI::nn

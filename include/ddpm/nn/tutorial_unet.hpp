@@ -1,0 +1,158 @@
+// The tutorial's U-Net: levels of one residual block each, max pooling down, transposed convolution
+// up, GELU in the time embedding, multi-head attention at one resolution alone.
+//
+//   down:   conv3x3; each level: stage, its output a skip; max pooling 2x2
+//   middle: 2 residual blocks
+//   up:     each level in reverse: transposed convolution x2, concat the skip, stage
+//   end:    2 residual blocks, conv1x1
+//
+// The way up goes to the size of the skip it meets, so images need not halve evenly.
+//
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "ddpm/autograd/ops/concat.hpp"
+#include "ddpm/autograd/ops/resample.hpp"
+#include "ddpm/nn/image_size.hpp"
+#include "ddpm/nn/stage.hpp"
+#include "ddpm/nn/time_mlp.hpp"
+
+namespace ddpm::inline DDPM_ABI {
+
+struct TutorialUNetConfig {
+  Index image_channels = 3;
+  std::vector<Index> levels = {32, 64, 128, 256};  ///< channels, from full resolution
+  std::vector<Index> attention_levels = {1};       ///< 16x16 of 32x32 images
+  Index heads = 4;
+  Index groups = 32;                ///< of every GroupNorm
+  double dropout = 0;               ///< rate in [0, 1)
+  ImageSize image_size = {32, 32};  ///< for sampling
+
+  /// 8,144,227 parameters with three image channels.
+  static TutorialUNetConfig tutorial() { return {}; }
+
+  /// Throws PreconditionError that names the first field out of range.
+  void validate() const {
+    require(image_channels >= 1, "TutorialUNetConfig: image_channels is ", image_channels,
+            ", expected at least 1");
+    require(image_size.height >= 1 && image_size.width >= 1, "TutorialUNetConfig: image_size is ",
+            image_size.height, " x ", image_size.width, ", expected at least 1 x 1");
+    require(!levels.empty() && levels.size() <= 16, "TutorialUNetConfig: ", levels.size(),
+            " levels, expected 1 to 16");
+    for (const Index channels : levels)
+      require(channels >= 4, "TutorialUNetConfig: a level has ", channels,
+              " channels, expected at least 4");
+    for (const Index level : attention_levels)
+      require(level >= 0 && level < static_cast<Index>(levels.size()),
+              "TutorialUNetConfig: attention level ", level, ", expected 0 to ", levels.size() - 1);
+    require(dropout >= 0 && dropout < 1, "TutorialUNetConfig: dropout is ", dropout,
+            ", expected [0, 1)");
+  }
+
+  /// Names every field once, as a module its members.
+  static void fields(auto& self, auto&& visit) {
+    visit("image_channels", self.image_channels);
+    visit("levels", self.levels);
+    visit("attention_levels", self.attention_levels);
+    visit("heads", self.heads);
+    visit("groups", self.groups);
+    visit("dropout", self.dropout);
+    visit("image_height", self.image_size.height);
+    visit("image_width", self.image_size.width);
+  }
+
+  bool attends(std::size_t level) const {
+    return std::find(attention_levels.begin(), attention_levels.end(), static_cast<Index>(level)) !=
+           attention_levels.end();
+  }
+};
+
+template <class T>
+struct TutorialUNet {
+  struct UpLevel {
+    nn::ConvTranspose2d<T> upsample;
+    nn::Stage<T> stage;
+
+    static void members(auto& self, auto&& visit) {
+      visit("upsample", self.upsample);
+      visit("stage", self.stage);
+    }
+  };
+
+  using Config = TutorialUNetConfig;
+  static constexpr const char* network_name = "TutorialUNet";
+
+  TutorialUNetConfig config;
+  nn::TimeMlp<T> time;
+  nn::Conv2d<T> conv_in;
+  std::vector<nn::Stage<T>> down, middle;
+  std::vector<UpLevel> up;  ///< from the lowest resolution
+  std::vector<nn::Stage<T>> final;
+  nn::Conv2d<T> conv_out;  ///< 1x1, starts at zero
+
+  /// Throws PreconditionError if the configuration is out of range, or groups or heads do not
+  /// divide the channels of a layer.
+  TutorialUNet(const TutorialUNetConfig& unet_config, Rng rng)
+      : config((unet_config.validate(), unet_config)),
+        time(config.levels[0], nn::TimeActivation::gelu, rng),
+        conv_in(nn::Conv2d<T>::same3x3(config.image_channels, config.levels[0], rng)),
+        conv_out(nn::Conv2d<T>::pointwise(config.levels[0], config.image_channels, rng,
+                                          nn::Init::zero)) {
+    const nn::StageOptions options{4 * config.levels[0], config.groups, config.heads,
+                                   config.dropout};
+    Index width = config.levels[0];
+    for (std::size_t i = 0; i < config.levels.size(); ++i) {
+      down.emplace_back(width, config.levels[i], config.attends(i), options, rng);
+      width = config.levels[i];
+    }
+    for (int i = 0; i < 2; ++i) middle.emplace_back(width, width, false, options, rng);
+    for (std::size_t i = config.levels.size(); i-- > 0;) {
+      const Index out = config.levels[i];
+      nn::ConvTranspose2d<T> upsample(width, out, rng);
+      up.push_back({upsample, nn::Stage<T>(2 * out, out, config.attends(i), options, rng)});
+      width = out;
+    }
+    for (int i = 0; i < 2; ++i) final.emplace_back(width, width, false, options, rng);
+  }
+
+  /// The network's prediction, shaped as x.
+  ///   x    (N, H, W, image_channels); H and W at least 2^levels
+  ///   t    N timesteps, each at least 0
+  ///   rng  of dropout when training; null when sampling
+  /// Throws PreconditionError if shapes disagree or the images are too small.
+  Variable<T> operator()(const Variable<T>& x, std::span<const Index> t, Rng* rng = nullptr) const {
+    nn::check_input("TutorialUNet", x.shape(), t.size(), config.image_channels, down.size());
+    const Variable<T> e = time(t);
+    PooledVector<Variable<T>> skips;
+    Variable<T> h = conv_in(x);
+    for (const auto& stage : down) {
+      skips.push_back(stage(h, e, rng));
+      h = max_pool2d(skips.back());
+    }
+    for (const auto& stage : middle) h = stage(h, e, rng);
+    for (const UpLevel& level : up) {
+      const Variable<T>& skip = skips.back();
+      h = level.stage(concat(level.upsample(h, skip.dim(1), skip.dim(2)), skip), e, rng);
+      skips.pop_back();
+    }
+    for (const auto& stage : final) h = stage(h, e, rng);
+    return conv_out(h);
+  }
+
+  /// The shape of `count` images of config.image_size.
+  Shape sample_shape(Index count) const {
+    return {count, config.image_size.height, config.image_size.width, config.image_channels};
+  }
+
+  static void members(auto& self, auto&& visit) {
+    visit("time", self.time);
+    visit("conv_in", self.conv_in);
+    visit("down", self.down);
+    visit("middle", self.middle);
+    visit("up", self.up);
+    visit("final", self.final);
+    visit("conv_out", self.conv_out);
+  }
+};
+
+}  // namespace ddpm::inline DDPM_ABI

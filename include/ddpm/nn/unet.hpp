@@ -1,0 +1,209 @@
+// The U-Net of Ho, Jain, Abbeel 2020 (appendix B).
+//
+//   down:   conv3x3; each level: blocks x stage, every output a skip; then conv3x3 of stride 2,
+//           padded right and bottom, its output a skip too
+//   middle: residual block, attention, residual block
+//   up:     each level: (blocks + 1) x (concat a skip, stage); then nearest x2, conv3x3
+//   end:    silu(norm), conv3x3
+//
+// Upsampling goes to the size of the skip it meets, so images need not halve evenly.
+//
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "ddpm/autograd/ops/concat.hpp"
+#include "ddpm/autograd/ops/resample.hpp"
+#include "ddpm/nn/image_size.hpp"
+#include "ddpm/nn/stage.hpp"
+#include "ddpm/nn/time_mlp.hpp"
+
+namespace ddpm::inline DDPM_ABI {
+
+struct UNetConfig {
+  Index image_channels = 3;
+  Index channels = 128;                           ///< at full resolution
+  std::vector<Index> multipliers = {1, 2, 2, 2};  ///< of channels, one a level
+  Index blocks = 2;                               ///< residual blocks a level
+  std::vector<Index> attention_levels = {1};  ///< 0 is full resolution; the middle always attends
+  Index heads = 1;
+  Index groups = 32;                ///< of every GroupNorm
+  double dropout = 0.1;             ///< rate in [0, 1)
+  ImageSize image_size = {32, 32};  ///< for sampling
+
+  /// The paper's network for CIFAR-10: 35,746,307 parameters, attention at 16x16.
+  static UNetConfig ho2020_cifar10() { return {}; }
+
+  /// The paper's network for 256x256 images: 113,673,219 parameters, attention at 16x16.
+  static UNetConfig ho2020_256() {
+    return {.multipliers = {1, 1, 2, 2, 4, 4},
+            .attention_levels = {4},
+            .dropout = 0,
+            .image_size = {256, 256}};
+  }
+
+  /// A small one for MNIST and its like: 4,179,297 parameters.
+  static UNetConfig mnist_small() {
+    return {.image_channels = 1,
+            .channels = 32,
+            .multipliers = {1, 2, 4, 4},
+            .blocks = 1,
+            .dropout = 0,
+            .image_size = {28, 28}};
+  }
+
+  /// The smallest that draws: 1,112,801 parameters, for a first picture within minutes.
+  static UNetConfig tiny() {
+    return {.image_channels = 1,
+            .channels = 32,
+            .multipliers = {1, 2, 2},
+            .blocks = 1,
+            .dropout = 0,
+            .image_size = {28, 28}};
+  }
+
+  /// Throws PreconditionError that names the first field out of range.
+  void validate() const {
+    require(image_channels >= 1, "UNetConfig: image_channels is ", image_channels,
+            ", expected at least 1");
+    require(image_size.height >= 1 && image_size.width >= 1, "UNetConfig: image_size is ",
+            image_size.height, " x ", image_size.width, ", expected at least 1 x 1");
+    require(channels >= 4, "UNetConfig: channels is ", channels, ", expected at least 4");
+    require(!multipliers.empty() && multipliers.size() <= 16, "UNetConfig: ", multipliers.size(),
+            " multipliers, expected 1 to 16 levels");
+    for (const Index multiplier : multipliers)
+      require(multiplier >= 1, "UNetConfig: a multiplier is ", multiplier, ", expected at least 1");
+    require(blocks >= 1, "UNetConfig: blocks is ", blocks, ", expected at least 1");
+    for (const Index level : attention_levels)
+      require(level >= 0 && level < static_cast<Index>(multipliers.size()),
+              "UNetConfig: attention level ", level, ", expected 0 to ", multipliers.size() - 1);
+    require(dropout >= 0 && dropout < 1, "UNetConfig: dropout is ", dropout, ", expected [0, 1)");
+  }
+
+  /// Names every field once, as a module its members.
+  static void fields(auto& self, auto&& visit) {
+    visit("image_channels", self.image_channels);
+    visit("channels", self.channels);
+    visit("multipliers", self.multipliers);
+    visit("blocks", self.blocks);
+    visit("attention_levels", self.attention_levels);
+    visit("heads", self.heads);
+    visit("groups", self.groups);
+    visit("dropout", self.dropout);
+    visit("image_height", self.image_size.height);
+    visit("image_width", self.image_size.width);
+  }
+
+  bool attends(std::size_t level) const {
+    return std::find(attention_levels.begin(), attention_levels.end(), static_cast<Index>(level)) !=
+           attention_levels.end();
+  }
+};
+
+template <class T>
+struct UNet {
+  /// The stages of one resolution, and the convolution that leaves it.
+  struct Level {
+    std::vector<nn::Stage<T>> stages;
+    std::optional<nn::Conv2d<T>> resample;
+
+    static void members(auto& self, auto&& visit) {
+      visit("stages", self.stages);
+      visit("resample", self.resample);
+    }
+  };
+
+  using Config = UNetConfig;
+  static constexpr const char* network_name = "UNet";
+
+  UNetConfig config;
+  nn::TimeMlp<T> time;
+  nn::Conv2d<T> conv_in;
+  std::vector<Level> down;  ///< from full resolution
+  std::vector<nn::Stage<T>> middle;
+  std::vector<Level> up;  ///< from the lowest resolution
+  nn::GroupNorm<T> norm_out;
+  nn::Conv2d<T> conv_out;  ///< starts at zero
+
+  /// Throws PreconditionError if the configuration is out of range, or groups or heads do not
+  /// divide the channels of a layer.
+  UNet(const UNetConfig& unet_config, Rng rng)
+      : config((unet_config.validate(), unet_config)),
+        time(config.channels, nn::TimeActivation::silu, rng),
+        conv_in(nn::Conv2d<T>::same3x3(config.image_channels, config.channels, rng)),
+        norm_out(config.channels * config.multipliers[0], config.groups),
+        conv_out(nn::Conv2d<T>::same3x3(config.channels * config.multipliers[0],
+                                        config.image_channels, rng, nn::Init::zero)) {
+    const nn::StageOptions options{4 * config.channels, config.groups, config.heads,
+                                   config.dropout};
+    const std::size_t levels = config.multipliers.size();
+    Index width = config.channels;
+    std::vector<Index> skips{width};
+    for (std::size_t i = 0; i < levels; ++i) {
+      Level& level = down.emplace_back();
+      for (Index b = 0; b < config.blocks; ++b) {
+        const Index out = config.channels * config.multipliers[i];
+        level.stages.emplace_back(width, out, config.attends(i), options, rng);
+        skips.push_back(width = out);
+      }
+      if (i + 1 == levels) break;
+      level.resample = nn::Conv2d<T>(width, width, 3, {2, Padding::right_and_bottom()}, rng);
+      skips.push_back(width);
+    }
+    middle.emplace_back(width, width, true, options, rng);
+    middle.emplace_back(width, width, false, options, rng);
+    for (std::size_t i = levels; i-- > 0;) {
+      Level& level = up.emplace_back();
+      for (Index b = 0; b <= config.blocks; ++b) {
+        const Index out = config.channels * config.multipliers[i];
+        level.stages.emplace_back(width + skips.back(), out, config.attends(i), options, rng);
+        skips.pop_back();
+        width = out;
+      }
+      if (i > 0) level.resample = nn::Conv2d<T>::same3x3(width, width, rng);
+    }
+  }
+
+  /// The network's prediction, shaped as x.
+  ///   x    (N, H, W, image_channels); H and W at least 2^(levels - 1)
+  ///   t    N timesteps, each at least 0
+  ///   rng  of dropout when training; null when sampling
+  /// Throws PreconditionError if shapes disagree or the images are too small.
+  Variable<T> operator()(const Variable<T>& x, std::span<const Index> t, Rng* rng = nullptr) const {
+    nn::check_input("UNet", x.shape(), t.size(), config.image_channels, down.size() - 1);
+    const Variable<T> e = time(t);
+    PooledVector<Variable<T>> skips;
+    Variable<T> h = conv_in(x);
+    skips.push_back(h);
+    for (const Level& level : down) {
+      for (const auto& stage : level.stages) skips.push_back(h = stage(h, e, rng));
+      if (level.resample) skips.push_back(h = (*level.resample)(h));
+    }
+    for (const auto& stage : middle) h = stage(h, e, rng);
+    for (const Level& level : up) {
+      for (const auto& stage : level.stages) {
+        h = stage(concat(h, skips.back()), e, rng);
+        skips.pop_back();
+      }
+      if (level.resample)
+        h = (*level.resample)(upsample_nearest(h, skips.back().dim(1), skips.back().dim(2)));
+    }
+    return conv_out(norm_out(h, Activation::silu));
+  }
+
+  /// The shape of `count` images of config.image_size.
+  Shape sample_shape(Index count) const {
+    return {count, config.image_size.height, config.image_size.width, config.image_channels};
+  }
+
+  static void members(auto& self, auto&& visit) {
+    visit("time", self.time);
+    visit("conv_in", self.conv_in);
+    visit("down", self.down);
+    visit("middle", self.middle);
+    visit("up", self.up);
+    visit("norm_out", self.norm_out);
+    visit("conv_out", self.conv_out);
+  }
+};
+
+}  // namespace ddpm::inline DDPM_ABI
