@@ -1,0 +1,58 @@
+// CIFAR-10, binary version (Krizhevsky 2009): records of one label byte and 3 x 32 x 32 pixels, all
+// red, then all green, then all blue. Plain or gzip.
+//
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "ddpm/data/gzip.hpp"
+#include "ddpm/data/pixels.hpp"
+
+namespace ddpm::inline DDPM_ABI::data {
+
+/// Images (N, 32, 32, 3) in [-1, 1] and labels 0 to 9 from the bytes of one or more batches.
+/// `name` stands in errors. Throws IoError if the bytes are anything else.
+template <class T>
+LabelledImages<T> parse_cifar10(const io::Bytes& bytes, const std::string& name) {
+  constexpr Index pixels = 32 * 32, record = 1 + 3 * pixels;
+  const Index size = std::ssize(bytes), count = size / record;
+  if (size == 0) throw IoError(message(name, ": empty, expected CIFAR-10 records"));
+  if (size % record != 0)
+    throw IoError(message(name, ": ", size, " bytes are no whole number of records of ", record,
+                          " bytes", size % (record + 1) == 0 ? "; this looks like CIFAR-100" : "",
+                          bytes[0] == 0x80 ? "; this looks like the Python version" : ""));
+  LabelledImages<T> result{Tensor<T>({count, 32, 32, 3}), {}};
+  for (Index n = 0; n < count; ++n) {
+    const std::uint8_t* in = bytes.data() + n * record;
+    if (in[0] > 9)
+      throw IoError(message(name, ": record ", n, " has label ", int{in[0]}, ", expected 0 to 9"));
+    result.labels.push_back(in[0]);
+    T* out = result.images.data() + n * 3 * pixels;
+    for (Index p = 0; p < pixels; ++p)
+      for (Index c = 0; c < 3; ++c) out[p * 3 + c] = from_byte<T>(in[1 + c * pixels + p]);
+  }
+  return result;
+}
+
+/// One batch file, or a folder with data_batch_1.bin to data_batch_5.bin (or .bin.gz): then the
+/// 50,000 training images.
+/// Throws IoError that names the file if one is missing or damaged.
+template <class T>
+LabelledImages<T> read_cifar10(const std::filesystem::path& path) {
+  if (!std::filesystem::is_directory(path))
+    return parse_cifar10<T>(read_maybe_gzip(path), path.string());
+  io::Bytes all;
+  for (int batch = 1; batch <= 5; ++batch) {
+    std::filesystem::path file = path / ("data_batch_" + std::to_string(batch) + ".bin");
+    if (!std::filesystem::exists(file)) file += ".gz";
+    if (!std::filesystem::exists(file))
+      throw IoError(message(path.string(), ": data_batch_", batch, ".bin is missing"));
+    const io::Bytes bytes = read_maybe_gzip(file);
+    if (bytes.size() % 3073 != 0)
+      throw IoError(message(file.string(), ": ", bytes.size(),
+                            " bytes are no whole number of records of 3073 bytes"));
+    all.insert(all.end(), bytes.begin(), bytes.end());
+  }
+  return parse_cifar10<T>(all, path.string());
+}
+
+}  // namespace ddpm::inline DDPM_ABI::data

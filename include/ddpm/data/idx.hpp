@@ -1,0 +1,105 @@
+// IDX, the format of MNIST and its kin, plain or gzip: two zero bytes, element type, rank, extents
+// (32-bit big-endian), then the elements, row-major (LeCun, Cortes, Burges).
+//
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <array>
+
+#include "ddpm/data/gzip.hpp"
+#include "ddpm/data/pixels.hpp"
+
+namespace ddpm::inline DDPM_ABI::data {
+
+namespace detail {
+
+struct IdxHeader {
+  std::array<Index, 3> extents{1, 1, 1};
+  std::size_t size = 0;  ///< bytes before the elements
+};
+
+/// What bytes that are no IDX most often are.
+inline std::string idx_hint(const io::Bytes& bytes) {
+  const std::string start(bytes.begin(),
+                          bytes.begin() + std::min<std::ptrdiff_t>(16, std::ssize(bytes)));
+  if (start.starts_with("<!") || start.starts_with("<h")) return "; it is a web page";
+  if (start.starts_with("version https:/")) return "; it is a Git LFS pointer";
+  if (bytes.size() >= 4 && bytes[2] == 0 && bytes[3] == 0 && bytes[1] == 8)
+    return "; the header's bytes are swapped";
+  return "";
+}
+
+/// Reads and checks the header of an IDX of unsigned bytes with `rank` extents, and that the
+/// elements fill the rest exactly.
+inline IdxHeader parse_idx_header(const io::Bytes& bytes, std::size_t rank,
+                                  const std::string& name) {
+  const auto fail = [&](const auto&... what) { throw IoError(message(name, ": ", what...)); };
+  IdxHeader header;
+  header.size = 4 + 4 * rank;
+  if (bytes.size() < 4) fail("an IDX file of ", bytes.size(), " bytes");
+  if (bytes[0] != 0 || bytes[1] != 0)
+    fail("not an IDX file, which begins with two zero bytes", idx_hint(bytes));
+  if (bytes[2] != 8) fail("IDX element type ", int{bytes[2]}, ", expected 8 (unsigned byte)");
+  if (bytes[3] != rank) fail("IDX of rank ", int{bytes[3]}, ", expected ", rank);
+  if (bytes.size() < header.size) fail("IDX header cut short after ", bytes.size(), " bytes");
+  Index elements = 1;
+  for (std::size_t i = 0; i < rank; ++i) {
+    const std::uint8_t* word = bytes.data() + 4 + 4 * i;
+    const Index extent =
+        Index{word[0]} << 24 | Index{word[1]} << 16 | Index{word[2]} << 8 | word[3];
+    if (extent == 0) fail("IDX extent ", i, " is 0");
+    if (elements > (Index{1} << 40) / extent) fail("IDX extents multiply to more than 2^40");
+    header.extents[i] = extent;
+    elements *= extent;
+  }
+  const Index rest = std::ssize(bytes) - static_cast<Index>(header.size);
+  if (rest != elements)
+    fail("the IDX header promises ", elements, " bytes of elements, the file has ", rest);
+  return header;
+}
+
+}  // namespace detail
+
+/// Images from the bytes of an IDX file (N, H, W): (N, H, W, 1) in [-1, 1]. `name` stands in
+/// errors. Throws IoError if the bytes are anything else.
+template <class T>
+Tensor<T> parse_idx_images(const io::Bytes& bytes, const std::string& name) {
+  const auto header = detail::parse_idx_header(bytes, 3, name);
+  Tensor<T> images({header.extents[0], header.extents[1], header.extents[2], 1});
+  std::transform(bytes.begin() + static_cast<std::ptrdiff_t>(header.size), bytes.end(),
+                 images.begin(), from_byte<T>);
+  return images;
+}
+
+/// Images of an IDX file, plain or gzip: (N, H, W, 1) in [-1, 1].
+/// Throws IoError with the path if it cannot be read or is not such a file.
+template <class T>
+Tensor<T> read_idx_images(const std::filesystem::path& path) {
+  return parse_idx_images<T>(read_maybe_gzip(path), path.string());
+}
+
+/// Labels of an IDX file (N), plain or gzip, each below `classes`.
+/// Throws IoError with the path if it cannot be read, is not such a file, or a label is too large.
+inline std::vector<Index> read_idx_labels(const std::filesystem::path& path, Index classes = 10) {
+  const io::Bytes bytes = read_maybe_gzip(path);
+  const auto header = detail::parse_idx_header(bytes, 1, path.string());
+  std::vector<Index> labels(bytes.begin() + static_cast<std::ptrdiff_t>(header.size), bytes.end());
+  for (std::size_t i = 0; i < labels.size(); ++i)
+    if (labels[i] >= classes)
+      throw IoError(
+          message(path.string(), ": label ", i, " is ", labels[i], ", expected below ", classes));
+  return labels;
+}
+
+/// Images and labels from two IDX files. Throws IoError also if their counts differ.
+template <class T>
+LabelledImages<T> read_idx(const std::filesystem::path& images,
+                           const std::filesystem::path& labels) {
+  LabelledImages<T> result{read_idx_images<T>(images), read_idx_labels(labels)};
+  if (std::ssize(result.labels) != result.images.dim(0))
+    throw IoError(message(labels.string(), ": ", result.labels.size(), " labels for the ",
+                          result.images.dim(0), " images of ", images.string()));
+  return result;
+}
+
+}  // namespace ddpm::inline DDPM_ABI::data
