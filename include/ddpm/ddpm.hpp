@@ -1,0 +1,23 @@
+// ddpm: denoising diffusion probabilistic models (Ho, Jain, Abbeel 2020) on the CPU.
+//
+// Everything that needs only Eigen and xsimd. Readers and writers of files need stb, zlib and
+// nlohmann/json: link the target ddpm::io (or define DDPM_WITH_IO and link zlib) to have them here
+// too, or include ddpm/io/, ddpm/data/ and ddpm/train/checkpoint.hpp by name.
+//
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "ddpm/autograd/gradcheck.hpp"
+#include "ddpm/data/loader.hpp"
+#include "ddpm/diffusion/sample.hpp"
+#include "ddpm/nn/tutorial_unet.hpp"
+#include "ddpm/nn/unet.hpp"
+#include "ddpm/train/trainer.hpp"
+
+#ifdef DDPM_WITH_IO
+#include "ddpm/data/cifar10.hpp"
+#include "ddpm/data/idx.hpp"
+#include "ddpm/data/image_folder.hpp"
+#include "ddpm/io/image.hpp"
+#include "ddpm/train/checkpoint.hpp"
+#endif

@@ -1,0 +1,86 @@
+// Configurations as text, field by field, for the metadata of weight files.
+//
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <charconv>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "ddpm/diffusion/scheduler.hpp"
+
+namespace ddpm::inline DDPM_ABI {
+
+namespace detail {
+
+inline void to_text(Index value, std::string& text) { text += std::to_string(value); }
+inline void to_text(bool value, std::string& text) { text += value ? "true" : "false"; }
+inline void to_text(Variance value, std::string& text) {
+  text += value == Variance::fixed_small ? "fixed_small" : "fixed_large";
+}
+inline void to_text(double value, std::string& text) {
+  char buffer[32];
+  text.append(buffer, std::to_chars(buffer, buffer + sizeof buffer, value).ptr);
+}
+inline void to_text(const std::vector<Index>& values, std::string& text) {
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (i > 0) text += ',';
+    to_text(values[i], text);
+  }
+}
+
+template <class N>
+requires std::is_same_v<N, Index> || std::is_same_v<N, double>
+bool from_text(const std::string& text, N& value) {
+  const char* end = text.data() + text.size();
+  const auto result = std::from_chars(text.data(), end, value);
+  return result.ec == std::errc() && result.ptr == end;
+}
+inline bool from_text(const std::string& text, bool& value) {
+  value = text == "true";
+  return value || text == "false";
+}
+inline bool from_text(const std::string& text, Variance& value) {
+  value = text == "fixed_large" ? Variance::fixed_large : Variance::fixed_small;
+  return text == "fixed_large" || text == "fixed_small";
+}
+inline bool from_text(const std::string& text, std::vector<Index>& values) {
+  values.clear();
+  for (std::size_t first = 0; first < text.size();) {
+    const std::size_t comma = std::min(text.find(',', first), text.size());
+    if (!from_text(text.substr(first, comma - first), values.emplace_back())) return false;
+    first = comma + 1;
+  }
+  return true;
+}
+
+}  // namespace detail
+
+/// Adds every field of `config` to `text` as prefix.name.
+template <class Config>
+void write_config(const Config& config, const std::string& prefix,
+                  std::map<std::string, std::string>& text) {
+  Config::fields(config, [&](const char* name, const auto& value) {
+    detail::to_text(value, text[prefix + "." + name]);
+  });
+}
+
+/// The configuration that write_config() wrote. `source` stands in errors.
+/// Throws IoError that names the first field which is missing or cannot be read.
+template <class Config>
+Config read_config(const std::map<std::string, std::string>& text, const std::string& prefix,
+                   const std::string& source) {
+  Config config;
+  Config::fields(config, [&](const char* name, auto& value) {
+    const auto found = text.find(prefix + "." + name);
+    if (found == text.end())
+      throw IoError(message(source, ": the metadata has no '", prefix, ".", name, "'"));
+    if (!detail::from_text(found->second, value))
+      throw IoError(
+          message(source, ": the metadata's '", prefix, ".", name, "' is '", found->second, "'"));
+  });
+  return config;
+}
+
+}  // namespace ddpm::inline DDPM_ABI
