@@ -1,0 +1,13 @@
+# Headers, and the package files for find_package(ddpm).
+
+include(CMakePackageConfigHelpers)
+
+set(package_folder ${CMAKE_INSTALL_LIBDIR}/cmake/ddpm)
+install(TARGETS ddpm EXPORT ddpm-targets FILE_SET HEADERS DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(EXPORT ddpm-targets NAMESPACE ddpm:: DESTINATION ${package_folder})
+configure_file(cmake/ddpm-config.cmake.in ddpm-config.cmake COPYONLY)
+write_basic_package_version_file(ddpm-config-version.cmake COMPATIBILITY SameMinorVersion
+                                 ARCH_INDEPENDENT)
+install(FILES ${PROJECT_BINARY_DIR}/ddpm-config.cmake ${PROJECT_BINARY_DIR}/ddpm-config-version.cmake
+              cmake/ddpm-dependencies.cmake
+        DESTINATION ${package_folder})

@@ -1,0 +1,30 @@
+# Flags of our own tests, examples and benchmarks; users of the library get none of them.
+
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  set(CMAKE_BUILD_TYPE Release)
+endif()
+
+set(DDPM_SANITIZE "" CACHE STRING "Sanitizers for our own targets, as for -fsanitize=")
+
+add_library(ddpm_own_flags INTERFACE)
+target_compile_options(ddpm_own_flags INTERFACE
+  -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror)
+if(DDPM_NATIVE)
+  target_compile_options(ddpm_own_flags INTERFACE -march=native)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    # g++ 12 sees uninitialised values inside the AVX-512 intrinsics; the x86-64-v3 build keeps these.
+    target_compile_options(ddpm_own_flags INTERFACE -Wno-uninitialized -Wno-maybe-uninitialized)
+  endif()
+elseif(CMAKE_SYSTEM_PROCESSOR STREQUAL "x86_64")
+  target_compile_options(ddpm_own_flags INTERFACE -march=x86-64-v3)
+endif()
+if(DDPM_SANITIZE)
+  target_compile_options(ddpm_own_flags INTERFACE
+    -fsanitize=${DDPM_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g1)
+  target_link_options(ddpm_own_flags INTERFACE -fsanitize=${DDPM_SANITIZE})
+endif()
+
+if(NOT DDPM_IO_LIBRARIES)
+  message(FATAL_ERROR "tests, examples and benchmarks need stb, zlib and nlohmann/json "
+                      "(Debian: libstb-dev zlib1g-dev nlohmann-json3-dev)")
+endif()

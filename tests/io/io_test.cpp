@@ -1,0 +1,169 @@
+#include <sys/resource.h>
+
+#include <csignal>
+#include <fstream>
+
+#include "../support.hpp"
+#include "ddpm/io/image.hpp"
+#include "ddpm/io/safetensors.hpp"
+
+using namespace test;
+
+namespace {
+
+io::Bytes safetensors(const std::string& header, std::size_t buffer) {
+  io::Bytes bytes(8 + header.size() + buffer);
+  const std::uint64_t length = header.size();
+  std::memcpy(bytes.data(), &length, 8);
+  std::copy(header.begin(), header.end(), bytes.begin() + 8);
+  return bytes;
+}
+
+std::string header_error(const std::string& header, std::size_t buffer = 8) {
+  return error_of<IoError>([&] { io::Safetensors(safetensors(header, buffer), "f"); });
+}
+
+}  // namespace
+
+TEST_CASE("image: a PNG comes back as it was written") {
+  const TemporaryFolder folder;
+  for (const Index channels : {1, 3}) {
+    const Tensor<float> image({5, 7, channels});
+    for (Index i = 0; i < image.size(); ++i) image[i] = float(i % 256) / 127.5F - 1;
+    const auto path = folder.path / "x.png";
+    io::write_image<float>(path, image);
+    const auto read = io::decode_image(io::read_file(path), channels, "x");
+    CHECK((read.height == 5 && read.width == 7));
+    for (Index i = 0; i < image.size(); ++i) CHECK(read.pixels[std::size_t(i)] == i % 256);
+  }
+  CHECK(io::to_byte(-3.0F) == 0);
+  CHECK(io::to_byte(3.0F) == 255);
+  CHECK(io::to_byte(std::nanf("")) == 0);
+}
+
+TEST_CASE("image: a grid has each picture in its place") {
+  const TemporaryFolder folder;
+  const Tensor<float> images({5, 3, 4, 1});
+  for (Index i = 0; i < images.size(); ++i) images[i] = float(i / 12 * 50) / 127.5F - 1;
+  io::write_image_grid(folder.path / "grid.png", images, 3);
+  const auto grid = io::decode_image(io::read_file(folder.path / "grid.png"), 1, "grid");
+  CHECK(grid.height == 2 * (3 + 2) + 2);
+  CHECK(grid.width == 3 * (4 + 2) + 2);
+  CHECK(grid.pixels[0] == 255);
+  CHECK(grid.pixels[std::size_t(2 * grid.width + 2 + 6)] == 50);
+  CHECK(grid.pixels[std::size_t(7 * grid.width + 2)] == 150);
+}
+
+TEST_CASE("image: bad shapes, places and bytes are named") {
+  const TemporaryFolder folder;
+  const Tensor<float> two({4, 4, 2}, 0.0F), good({4, 4, 3}, 0.0F);
+  CHECK_THROWS_AS(io::write_image<float>(folder.path / "x.png", two), PreconditionError);
+  CHECK_THROWS_AS(io::write_image_grid(folder.path / "x.png", good), PreconditionError);
+  CHECK(contains(error_of<IoError>([&] { io::write_image<float>(folder.path / "no/x.png", good); }),
+                 "cannot create"));
+  CHECK(contains(error_of<IoError>([] { io::decode_image({1, 2, 3}, 3, "f"); }), "f: no PNG"));
+  CHECK(contains(error_of<IoError>([] { io::decode_image({}, 3, "f"); }), "0 bytes"));
+  io::write_image<float>(folder.path / "x.png", good);
+  auto bytes = io::read_file(folder.path / "x.png");
+  bytes.resize(bytes.size() / 2);
+  CHECK(contains(error_of<IoError>([&] { io::decode_image(bytes, 3, "f"); }), "damaged"));
+}
+
+TEST_CASE("file: a failed write leaves the old file and no other") {
+  const TemporaryFolder folder;
+  const auto path = folder.path / "x";
+  io::write_file(path, "old", 3);
+  struct rlimit before {};
+  REQUIRE(::getrlimit(RLIMIT_FSIZE, &before) == 0);
+  const auto old_handler = std::signal(SIGXFSZ, SIG_IGN);
+  struct rlimit limit = before;
+  limit.rlim_cur = 1000;
+  REQUIRE(::setrlimit(RLIMIT_FSIZE, &limit) == 0);
+  const std::string text(5000, 'x');
+  const std::string error =
+      error_of<IoError>([&] { io::write_file(path, text.data(), text.size()); });
+  REQUIRE(::setrlimit(RLIMIT_FSIZE, &before) == 0);
+  std::signal(SIGXFSZ, old_handler);
+  CHECK(contains(error, "cannot write"));
+  CHECK(io::read_file(path) == io::Bytes{'o', 'l', 'd'});
+  CHECK(std::distance(std::filesystem::directory_iterator(folder.path), {}) == 1);
+}
+
+TEST_CASE_TEMPLATE("safetensors: what is written comes back", T, float, double) {
+  const TemporaryFolder folder;
+  const auto path = folder.path / "w.safetensors";
+  const auto a = random_tensor<T>({3, 4}, 1), b = random_tensor<T>({2, 1, 5, 2}, 2);
+  io::write_safetensors<T>(path, {{"a \"quoted\" name", a}, {"b", b}}, {{"key", "value"}});
+  const auto file = io::Safetensors::read(path);
+  CHECK(file.metadata().at("key") == "value");
+  CHECK(file.names() == std::vector<std::string>{"a \"quoted\" name", "b"});
+  CHECK(same_bits(file.tensor<T>("a \"quoted\" name"), a));
+  CHECK(same_bits(file.tensor<T>("b"), b));
+  CHECK_THROWS_AS(file.tensor<T>("c"), IoError);
+  std::uint64_t length = 0;
+  std::memcpy(&length, io::read_file(path).data(), 8);
+  CHECK(length % 8 == 0);
+}
+
+TEST_CASE("safetensors: every malformed header is refused by name") {
+  const std::string good = R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})";
+  CHECK_NOTHROW(io::Safetensors(safetensors(good, 8), "f"));
+  CHECK(contains(header_error(good, 9), "1 bytes behind the last tensor"));
+  CHECK(contains(header_error(good, 7), "0 to 8 of 7 bytes"));
+  const auto one = [](const std::string& fields) { return "{\"a\":{" + fields + "}}"; };
+  CHECK(contains(header_error(one(R"("dtype":"F32","shape":[1],"data_offsets":[0,8])")),
+                 "its shape wants 4"));
+  CHECK(contains(header_error(one(R"("dtype":"F16","shape":[4],"data_offsets":[0,8])")), "F16"));
+  CHECK(contains(header_error(one(R"("dtype":"F32","shape":[2])")), "no pair"));
+  CHECK(contains(header_error(one(R"("dtype":"F32","shape":[-2],"data_offsets":[0,8])")),
+                 "negative"));
+  CHECK(contains(header_error(one(R"("dtype":"F32","shape":[2.0],"data_offsets":[0,8])")), "2.0"));
+  CHECK(contains(header_error(one(R"("dtype":"F32","shape":[2],"shape":[2],"data_offsets":[0,8])")),
+                 "second time"));
+  CHECK(contains(header_error(one(R"("dtype":"F32","shape":[2],"data_offsets":[0,8],"more":1)")),
+                 "unknown key"));
+  CHECK(
+      contains(header_error(one(R"("dtype":"F32","shape":[[2]],"data_offsets":[0,8])")), "a list"));
+  CHECK(contains(
+      header_error(
+          one(R"("dtype":"F32","shape":[4294967296,4294967296,4294967296],"data_offsets":[0,8])")),
+      "larger than the file"));
+  CHECK(contains(
+      header_error(one(R"("dtype":"F32","shape":[1,1,1,1,1,1,1,1,1],"data_offsets":[0,4])")),
+      "8 extents"));
+  const auto two = [](const std::string& offsets) {
+    return R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],)" +
+           ("\"data_offsets\":" + offsets) + "}}";
+  };
+  CHECK_NOTHROW(io::Safetensors(safetensors(two("[8,16]"), 16), "f"));
+  CHECK(contains(header_error(two("[4,12]"), 16), "overlap"));
+  CHECK(contains(header_error(two("[0,8]"), 16), "overlap"));
+  CHECK(contains(header_error(two("[12,20]"), 20), "leave a gap"));
+  CHECK(contains(header_error(two("[16,8]"), 16), "16 to 8"));
+  CHECK(contains(header_error(R"({"a":{},"a":{}})"), "second time"));
+  CHECK(contains(header_error("{\"a\":"), "damaged JSON"));
+  CHECK(contains(header_error("[1]"), "no JSON object"));
+  CHECK(contains(header_error(R"({"__metadata__":{"k":1}})"), "the number 1"));
+  CHECK(contains(error_of<IoError>([] { io::Safetensors({1, 2}, "f"); }), "2 bytes"));
+  io::Bytes huge(16, 0xff);
+  CHECK(contains(error_of<IoError>([&] { io::Safetensors(huge, "f"); }), "header of"));
+}
+
+TEST_CASE("safetensors: any flipped byte of a header gives an error or a value") {
+  const TemporaryFolder folder;
+  const auto path = folder.path / "w";
+  io::write_safetensors<float>(
+      path, {{"a", random_tensor<float>({3}, 1)}, {"b", random_tensor<float>({2, 2}, 2)}});
+  const auto bytes = io::read_file(path);
+  Rng rng(1);
+  for (int round = 0; round < 1000; ++round) {
+    auto damaged = bytes;
+    damaged[std::size_t(rng.below(Index(bytes.size()) - 28))] ^=
+        static_cast<std::uint8_t>(1U << rng.below(8));
+    try {
+      const io::Safetensors file(damaged, "f");
+      for (const auto& name : file.names()) CHECK(file.tensor<float>(name).size() <= 7);
+    } catch (const IoError&) {
+    }
+  }
+}

@@ -1,0 +1,38 @@
+#include "ddpm/kernels/attention.hpp"
+
+#include "../reference/reference.hpp"
+#include "../support.hpp"
+
+using namespace test;
+
+TEST_CASE_TEMPLATE("attention: forward against the plain loops", T, float, double) {
+  const std::array<Index, 4> sizes[] = {
+      {1, 1, 1, 1}, {3, 5, 6, 2}, {7, 7, 13, 1}, {4, 4, 64, 4}, {16, 16, 40, 1}};
+  for (const auto& size : sizes) {
+    const Index H = size[0], W = size[1], C = size[2], heads = size[3];
+    CAPTURE(H);
+    CAPTURE(C);
+    CAPTURE(heads);
+    const auto qkv = random_tensor<T>({2, H, W, 3 * C}, 1);
+    const Tensor<T> y({2, H, W, C}), again(y.shape()), p({2 * heads, H * W, H * W});
+    kernels::attention_forward<T>(qkv, heads, y, p);
+    CHECK(relative_difference<T>(y, reference::attention(qkv, heads)) < 4 * tolerance<T>(H * W));
+    kernels::attention_forward<T>(qkv, heads, again, {});
+    CHECK(same_bits(y, again));
+  }
+}
+
+TEST_CASE("attention: scores of 1e4 stay finite") {
+  auto qkv = random_tensor<float>({1, 4, 4, 24}, 1);
+  for (float& v : qkv) v *= 100;
+  const Tensor<float> y({1, 4, 4, 8});
+  kernels::attention_forward<float>(qkv, 1, y, {});
+  for (const float v : y) CHECK(std::isfinite(v));
+}
+
+TEST_CASE("attention: heads that do not divide") {
+  const Tensor<float> qkv({1, 2, 2, 18}, 0.0F), y({1, 2, 2, 6});
+  CHECK(contains(
+      error_of<PreconditionError>([&] { kernels::attention_forward<float>(qkv, 4, y, {}); }),
+      "6 channels do not split into 4 heads"));
+}

@@ -1,0 +1,114 @@
+#include "ddpm/kernels/conv2d.hpp"
+
+#include "../reference/reference.hpp"
+#include "../support.hpp"
+
+using namespace test;
+
+namespace {
+
+struct Case {
+  Index N, H, W, in, out, kernel;
+  ConvGeometry geometry;
+};
+
+const ConvGeometry same{1, Padding::same(1)}, down{2, Padding::right_and_bottom()};
+
+// Maps of 1x1, 7x7, 28x28; channels 1, primes, whole packs and one more.
+const Case cases[] = {
+    {1, 1, 1, 1, 1, 3, same},
+    {2, 1, 1, 5, 3, 3, same},
+    {3, 7, 7, 13, 17, 3, same},
+    {1, 28, 28, 1, 32, 3, same},
+    {1, 28, 28, 33, 1, 3, same},
+    {2, 8, 6, 32, 48, 3, same},
+    {2, 7, 5, 40, 70, 1, {}},
+    {2, 7, 7, 6, 10, 3, down},
+    {1, 8, 8, 20, 33, 3, down},
+    {2, 9, 8, 7, 19, 3, {2, Padding::same(1)}},
+    {1, 7, 9, 3, 5, 4, {2, Padding::same(1)}},
+    {1, 8, 8, 3, 5, 2, {3, {}}},
+    {1, 5, 5, 2, 3, 1, {2, {}}},
+    {1, 6, 7, 4, 6, 5, {1, {0, 2, 1, 3}}},
+};
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("conv2d: forward and gradients against the plain loops", T, float, double) {
+  for (const Case& c : cases) {
+    CAPTURE(c.N);
+    CAPTURE(c.H);
+    CAPTURE(c.W);
+    CAPTURE(c.in);
+    CAPTURE(c.out);
+    CAPTURE(c.kernel);
+    const auto x = random_tensor<T>({c.N, c.H, c.W, c.in}, 1);
+    const auto w = random_tensor<T>({c.kernel, c.kernel, c.in, c.out}, 2);
+    const auto bias = random_tensor<T>({c.out}, 3);
+    const Tensor<T> y(kernels::conv2d_shape(x.shape(), w.shape(), c.geometry));
+    kernels::conv2d_forward<T>(x, w, bias, {}, c.geometry, y);
+    const auto expected = reference::conv2d(x, w, bias, c.geometry, y.dim(1), y.dim(2));
+    CHECK(relative_difference<T>(y, expected) < tolerance<T>(c.in * 9));
+
+    const auto dy = random_tensor<T>(y.shape(), 4);
+    const Tensor<T> dx(x.shape()), dw(w.shape()), dbias({c.out});
+    kernels::conv2d_backward<T>(dy, x, w, c.geometry, dx, dw, dbias);
+    CHECK(relative_difference<T>(dx, reference::conv2d_dx(dy, w, x.shape(), c.geometry)) <
+          tolerance<T>(c.out * 9));
+    CHECK(relative_difference<T>(dw, reference::conv2d_dw(dy, x, w.shape(), c.geometry)) <
+          tolerance<T>(y.size() / c.out));
+    for (Index co = 0; co < c.out; ++co) {
+      double sum = 0;
+      for (Index i = co; i < dy.size(); i += c.out) sum += double(dy[i]);
+      CHECK(std::abs(double(dbias[co]) - sum) <
+            tolerance<T>(dy.size()) * std::sqrt(double(dy.size())));
+    }
+  }
+}
+
+TEST_CASE("conv2d: a bias for each image and a residual enter as sums") {
+  const auto x = random_tensor<float>({3, 5, 5, 8}, 1), w = random_tensor<float>({3, 3, 8, 20}, 2);
+  const auto bias = random_tensor<float>({3, 20}, 3),
+             residual = random_tensor<float>({3, 5, 5, 20}, 4);
+  const Tensor<float> plain({3, 5, 5, 20}), fused({3, 5, 5, 20}), dbias({3, 20});
+  kernels::conv2d_forward<float>(x, w, {}, {}, same, plain);
+  kernels::conv2d_forward<float>(x, w, bias, residual, same, fused);
+  for (Index i = 0; i < plain.size(); ++i)
+    plain[i] = plain[i] + bias[i / (25 * 20) * 20 + i % 20] + residual[i];
+  CHECK(same_bits(plain, fused));
+
+  kernels::conv2d_backward<float>(residual, x, w, same, {}, {}, dbias);
+  for (Index n = 0; n < 3; ++n) {
+    float sum = 0;
+    for (Index p = 0; p < 25; ++p) sum += residual[(n * 25 + p) * 20 + 7];
+    CHECK(dbias[n * 20 + 7] == doctest::Approx(sum));
+  }
+}
+
+TEST_CASE("conv2d: an image's bits do not depend on its batch") {
+  const auto x = random_tensor<float>({5, 7, 7, 12}, 1),
+             w = random_tensor<float>({3, 3, 12, 40}, 2);
+  const Tensor<float> all({5, 7, 7, 40}), one({1, 7, 7, 40});
+  kernels::conv2d_forward<float>(x, w, {}, {}, same, all);
+  kernels::conv2d_forward<float>(x.slice(3, 1), w, {}, {}, same, one);
+  CHECK(std::memcmp(one.data(), all.slice(3, 1).data, std::size_t(one.size()) * 4) == 0);
+}
+
+TEST_CASE("conv2d: bad shapes are named") {
+  const auto shape = [](const Shape& x, const Shape& w, const ConvGeometry& g) {
+    return error_of<PreconditionError>([&] { kernels::conv2d_shape(x, w, g); });
+  };
+  CHECK(
+      contains(shape({1, 8, 8, 3}, {3, 3, 4, 8}, same), "w is (3, 3, 4, 8), expected (KH, KW, 3"));
+  CHECK(contains(shape({8, 8, 3}, {3, 3, 3, 8}, same), "x is (8, 8, 3)"));
+  CHECK(contains(shape({1, 1, 1, 3}, {3, 3, 3, 8}, {}), "smaller than the kernel"));
+  CHECK(contains(shape({1, 8, 8, 3}, {3, 3, 3, 8}, {0, {}}), "stride is 0"));
+  CHECK(contains(shape({1, 8, 8, 3}, {3, 3, 3, 0}, same), "at least one channel"));
+  CHECK(contains(shape({1, 8, 8, 3}, {3, 3, 3, 8}, {1, {-1, 0, 0, 0}}), "padding"));
+  CHECK(contains(shape({1, 8, 8, 3}, {9, 9, 3, 8}, same), "expected 1 to 64 taps"));
+  const auto x = random_tensor<float>({1, 4, 4, 2}, 1), w = random_tensor<float>({3, 3, 2, 3}, 2);
+  const Tensor<float> y({1, 4, 4, 3}), wrong({4});
+  CHECK(contains(error_of<PreconditionError>(
+                     [&] { kernels::conv2d_forward<float>(x, w, wrong, {}, same, y); }),
+                 "bias is (4), expected (3) or (1, 3)"));
+}

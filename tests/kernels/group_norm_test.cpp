@@ -1,0 +1,72 @@
+#include "ddpm/kernels/group_norm.hpp"
+
+#include "../reference/reference.hpp"
+#include "../support.hpp"
+
+using namespace test;
+
+TEST_CASE_TEMPLATE("group_norm: forward against the plain loops", T, float, double) {
+  for (const Index pixels : {1, 3, 7})
+    for (const auto& size : std::vector<std::pair<Index, Index>>{
+             {1, 1}, {6, 2}, {32, 32}, {96, 32}, {129, 43}, {130, 1}}) {
+      const Index C = size.first, G = size.second;
+      CAPTURE(pixels);
+      CAPTURE(C);
+      CAPTURE(G);
+      const auto x = random_tensor<T>({2, pixels, pixels, C}, 1);
+      const auto gamma = random_tensor<T>({C}, 2), beta = random_tensor<T>({C}, 3);
+      const Tensor<T> y(x.shape()), mean({2, G}), rstd({2, G});
+      kernels::group_norm_forward<T>(x, gamma, beta, T(1e-5), kernels::Activation::none, y,
+                                     {mean, rstd});
+      CHECK(relative_difference<T>(y, reference::group_norm(x, gamma, beta, G, 1e-5)) <
+            100 * tolerance<T>(pixels * pixels * C / G));
+    }
+}
+
+TEST_CASE_TEMPLATE("group_norm: with SiLU equals the two after each other", T, float, double) {
+  const auto x = random_tensor<T>({2, 5, 5, 40}, 1), dy = random_tensor<T>(x.shape(), 4);
+  const auto gamma = random_tensor<T>({40}, 2), beta = random_tensor<T>({40}, 3);
+  const Tensor<T> u(x.shape()), y(x.shape()), fused(x.shape()), mean({2, 8}), rstd({2, 8});
+  const auto none = kernels::Activation::none, silu = kernels::Activation::silu;
+  kernels::group_norm_forward<T>(x, gamma, beta, T(1e-6), none, u, {mean, rstd});
+  kernels::silu_forward<T>(u, y);
+  kernels::group_norm_forward<T>(x, gamma, beta, T(1e-6), silu, fused, {mean, rstd});
+  CHECK(same_bits(y, fused));
+
+  const Tensor<T> du(x.shape()), dx(x.shape()), dgamma({40}), dbeta({40});
+  const Tensor<T> dx2(x.shape()), dgamma2({40}), dbeta2({40});
+  kernels::silu_backward<T>(dy, u, du);
+  kernels::group_norm_backward<T>(du, x, gamma, beta, none, {mean, rstd}, dx, dgamma, dbeta);
+  kernels::group_norm_backward<T>(dy, x, gamma, beta, silu, {mean, rstd}, dx2, dgamma2, dbeta2);
+  CHECK(relative_difference<T>(dx2, dx) < tolerance<T>(100));
+  CHECK(relative_difference<T>(dgamma2, dgamma) < tolerance<T>(100));
+  CHECK(relative_difference<T>(dbeta2, dbeta) < tolerance<T>(100));
+}
+
+TEST_CASE("group_norm: large offsets and flat inputs stay finite and right") {
+  Tensor<float> x = random_tensor<float>({1, 8, 8, 32}, 1);
+  const auto plain = x.clone();
+  for (float& v : x) v += 1e4F;
+  const Tensor<float> gamma({32}, 1.0F), beta({32}, 0.0F), y(x.shape()), z(x.shape());
+  const Tensor<float> mean({1, 4}), rstd({1, 4});
+  const auto none = kernels::Activation::none;
+  kernels::group_norm_forward<float>(x, gamma, beta, 1e-6F, none, y, {mean, rstd});
+  kernels::group_norm_forward<float>(plain, gamma, beta, 1e-6F, none, z, {mean, rstd});
+  CHECK(relative_difference<float>(y, z) < 2e-2);  // 1e4 leaves x three digits
+  x.fill(1e4F);
+  kernels::group_norm_forward<float>(x, gamma, beta, 1e-6F, none, y, {mean, rstd});
+  for (const float v : y) CHECK(std::isfinite(v));
+}
+
+TEST_CASE("group_norm: groups that do not divide, and other bad input") {
+  const Tensor<float> x({1, 2, 2, 6}, 0.0F), gamma({6}, 1.0F), y(x.shape()), s({1, 4}), t({1, 3});
+  const auto none = kernels::Activation::none;
+  CHECK(contains(error_of<PreconditionError>([&] {
+                   kernels::group_norm_forward<float>(x, gamma, gamma, 1e-6F, none, y, {s, s});
+                 }),
+                 "6 channels do not split into 4 groups"));
+  CHECK(contains(error_of<PreconditionError>([&] {
+                   kernels::group_norm_forward<float>(x, gamma, gamma, 0.0F, none, y, {t, t});
+                 }),
+                 "eps is 0"));
+}

@@ -1,0 +1,44 @@
+#include "ddpm/kernels/matmul.hpp"
+
+#include "../reference/reference.hpp"
+#include "../support.hpp"
+
+using namespace test;
+
+TEST_CASE_TEMPLATE("matmul: forward and both gradients against the plain loops", T, float, double) {
+  for (const Index M : {1, 7, 8, 97, 200})
+    for (const Index K : {1, 5, 32, 131})
+      for (const Index N : {1, 3, 16, 17, 33, 100}) {
+        const auto a = random_tensor<T>({M, K}, 1), b = random_tensor<T>({K, N}, 2);
+        const auto dc = random_tensor<T>({M, N}, 3);
+        Tensor<T> c({M, N}), da({M, K}), db({K, N});
+        kernels::matmul_forward<T>(a, b, c);
+        kernels::matmul_backward<T>(dc, a, b, da, db);
+        CAPTURE(M);
+        CAPTURE(K);
+        CAPTURE(N);
+        CHECK(relative_difference<T>(c, reference::matmul(a, b)) < tolerance<T>(K));
+        CHECK(relative_difference<T>(da, reference::matmul(dc, reference::transpose(b))) <
+              tolerance<T>(N));
+        CHECK(relative_difference<T>(db, reference::matmul(reference::transpose(a), dc)) <
+              tolerance<T>(M));
+      }
+}
+
+TEST_CASE("matmul: a row does not depend on the others") {
+  const auto a = random_tensor<float>({50, 40}, 1), b = random_tensor<float>({40, 30}, 2);
+  Tensor<float> all({50, 30}), one({1, 30});
+  kernels::matmul_forward<float>(a, b, all);
+  for (const Index row : {0, 13, 49}) {
+    kernels::matmul_forward<float>(a.slice(row, 1), b, one);
+    CHECK(std::memcmp(one.data(), all.slice(row, 1).data, 30 * sizeof(float)) == 0);
+  }
+}
+
+TEST_CASE("matmul: shapes that do not fit") {
+  const Tensor<float> a({2, 3}, 1.0F), b({4, 5}, 1.0F), c({2, 5});
+  CHECK(contains(error_of<PreconditionError>([&] { kernels::matmul_forward<float>(a, b, c); }),
+                 "a is (2, 3) and b is (4, 5)"));
+  const Tensor<float> none({3, 0}), empty({2, 0});
+  CHECK_THROWS_AS(kernels::matmul_forward<float>(a, none, empty), PreconditionError);
+}

@@ -1,0 +1,137 @@
+#include "ddpm/nn/unet.hpp"
+
+#include "../support.hpp"
+#include "ddpm/autograd/gradcheck.hpp"
+#include "ddpm/nn/tutorial_unet.hpp"
+
+using namespace test;
+
+namespace {
+
+/// Replaces the parameters that start at zero, so that everything takes part.
+template <class T, class Network>
+void randomise(const Network& network) {
+  std::uint64_t seed = 100;
+  for (const auto& parameter : nn::parameters<T>(network)) {
+    const auto noise = random_tensor<T>(parameter.shape(), ++seed);
+    for (Index i = 0; i < noise.size(); ++i) parameter.value()[i] += T(0.1) * noise[i];
+  }
+}
+
+const UNetConfig small{.image_channels = 2,
+                       .channels = 4,
+                       .multipliers = {1, 2, 2},
+                       .blocks = 1,
+                       .groups = 2,
+                       .dropout = 0};
+
+const TutorialUNetConfig small_tutorial{
+    .image_channels = 2, .levels = {4, 8, 8}, .heads = 2, .groups = 2};
+
+}  // namespace
+
+TEST_CASE("unet: the presets have the published numbers of parameters") {
+  using F = float;
+  CHECK(nn::parameter_count<F>(UNet<F>(UNetConfig::ho2020_cifar10(), Rng(1))) == 35'746'307);
+  CHECK(nn::parameter_count<F>(UNet<F>(UNetConfig::mnist_small(), Rng(1))) == 4'179'297);
+  CHECK(nn::parameter_count<F>(UNet<F>(UNetConfig::tiny(), Rng(1))) == 1'112'801);
+  CHECK(nn::parameter_count<F>(UNet<F>(UNetConfig::ho2020_256(), Rng(1))) == 113'673'219);
+  CHECK(nn::parameter_count<F>(TutorialUNet<F>(TutorialUNetConfig::tutorial(), Rng(1))) ==
+        8'144'227);
+  memory::trim();
+}
+
+TEST_CASE("unet: names are dotted, unique and in a fixed order") {
+  const UNet<float> net(small, Rng(1));
+  const auto parameters = nn::named_parameters<float>(net);
+  CHECK(parameters.front().name == "time.linear1.weight");
+  CHECK(parameters.back().name == "conv_out.bias");
+  std::vector<std::string> names;
+  for (const auto& [name, parameter] : parameters) names.push_back(name);
+  CHECK(std::count(names.begin(), names.end(), "down.0.stages.0.block.norm1.gamma") == 1);
+  CHECK(std::count(names.begin(), names.end(), "down.1.stages.0.attention.qkv.weight") == 1);
+  std::sort(names.begin(), names.end());
+  CHECK(std::adjacent_find(names.begin(), names.end()) == names.end());
+}
+
+TEST_CASE("unet: any image size that the levels can halve") {
+  const NoGrad no_grad;
+  const UNet<float> net(small, Rng(1));
+  const TutorialUNet<float> tutorial(small_tutorial, Rng(1));
+  const std::array<Index, 2> t{0, 999};
+  for (const auto& [H, W] : {std::pair<Index, Index>{8, 8}, {28, 28}, {13, 9}, {4, 31}, {7, 7}}) {
+    const auto x = random_tensor<float>({2, H, W, 2}, 1);
+    CHECK(net(Variable<float>(x), t).shape() == x.shape());
+    if (H >= 8 && W >= 8) CHECK(tutorial(Variable<float>(x), t).shape() == x.shape());
+  }
+  const UNet<float> four_levels(UNetConfig::mnist_small(), Rng(1));
+  const auto x = random_tensor<float>({1, 28, 28, 1}, 1);
+  CHECK(four_levels(Variable<float>(x), std::array<Index, 1>{5}).shape() == x.shape());
+}
+
+TEST_CASE("unet: bad input is named") {
+  const UNet<float> net(small, Rng(1));
+  const std::array<Index, 1> t{0};
+  const auto run = [&](const Shape& shape, std::span<const Index> ts) {
+    return error_of<PreconditionError>([&] { net(Variable<float>(Tensor<float>(shape, 0)), ts); });
+  };
+  CHECK(contains(run({1, 3, 8, 2}, t), "smaller than the network's reduction, 4 x 4"));
+  CHECK(contains(run({1, 8, 8, 3}, t), "expected (N, H, W, 2)"));
+  CHECK(contains(run({2, 8, 8, 2}, t), "1 timesteps for 2 images"));
+
+  const auto build = [](UNetConfig config) {
+    return error_of<PreconditionError>([&] { UNet<float>(config, Rng(1)); });
+  };
+  CHECK(contains(build({.channels = 36}), "36 channels do not split into 32 groups"));
+  CHECK(contains(build({.channels = 0}), "channels is 0"));
+  CHECK(contains(build({.multipliers = {}}), "0 multipliers"));
+  CHECK(contains(build({.multipliers = {1, 0}}), "a multiplier is 0"));
+  CHECK(contains(build({.attention_levels = {4}}), "attention level 4, expected 0 to 3"));
+  CHECK(contains(build({.heads = 3}), "do not split into 3 heads"));
+  CHECK(contains(build({.dropout = 1}), "dropout is 1"));
+  CHECK(contains(build({.image_channels = -1}), "image_channels is -1"));
+  CHECK(contains(build({.image_size = {0, 32}}), "image_size is 0 x 32"));
+  CHECK_THROWS_AS(TutorialUNet<float>({.levels = {}}, Rng(1)), PreconditionError);
+}
+
+TEST_CASE("unet: the derivative of both networks, end to end") {
+  const std::array<Index, 1> t{17};
+  const auto check = [&](const auto& net, const Shape& shape) {
+    randomise<double>(net);
+    // All parameters would take minutes: the first and last of each kind, and the input.
+    std::vector<Variable<double>> inputs{random_parameter(shape, 1)};
+    const auto all = nn::named_parameters<double>(net);
+    for (std::size_t i = 0; i < all.size(); ++i)
+      if (all[i].parameter.shape().size() <= 16 && i % 3 == 0) inputs.push_back(all[i].parameter);
+    const auto result = gradcheck([&](const auto& in) { return net(in[0], t); }, inputs);
+    CAPTURE(result.input);
+    CAPTURE(result.analytic);
+    CAPTURE(result.numeric);
+    CHECK(result.error < 1e-6);
+  };
+  check(UNet<double>(small, Rng(1)), {1, 5, 4, 2});
+  check(TutorialUNet<double>(small_tutorial, Rng(1)), {1, 9, 8, 2});
+}
+
+TEST_CASE("unet: dropout acts in training alone") {
+  UNetConfig config = small;
+  config.dropout = 0.5;
+  const UNet<float> net(config, Rng(1));
+  randomise<float>(net);
+  const Variable<float> x(random_tensor<float>({1, 8, 8, 2}, 1));
+  const std::array<Index, 1> t{3};
+  Rng rng(1), same(1), other(2);
+  const auto a = net(x, t, &rng).value();
+  CHECK(same_bits(a, net(x, t, &same).value()));
+  CHECK_FALSE(same_bits(a, net(x, t, &other).value()));
+  CHECK(same_bits(net(x, t).value(), net(x, t).value()));
+}
+
+TEST_CASE("module: a copy shares parameters, a clone does not") {
+  const UNet<float> net(small, Rng(1));
+  const UNet<float> copy = net, clone = nn::clone<float>(net);
+  net.conv_in.weight.value()[0] = 42;
+  CHECK(copy.conv_in.weight.value()[0] == 42);
+  CHECK(clone.conv_in.weight.value()[0] != 42);
+  CHECK(nn::parameter_count<float>(clone) == nn::parameter_count<float>(net));
+}

@@ -1,0 +1,18 @@
+#!/bin/sh
+# Installs what is missing, builds and runs every test.
+# Usage: tests/run.sh [PRESET]     release (default), dev, asan, tsan or ci; see CMakePresets.json
+set -eu
+cd "$(dirname "$0")/.."
+preset=${1:-release}
+
+cmake/install_dependencies.sh g++ cmake ninja-build python3 libeigen3-dev libxsimd-dev libstb-dev \
+  zlib1g-dev nlohmann-json3-dev libcli11-dev doctest-dev
+case $preset in
+  ci) cmake/install_dependencies.sh clang libbenchmark-dev ;;
+  dev) cmake/install_dependencies.sh libbenchmark-dev ;;
+esac
+cmake --preset "$preset" -G Ninja >/dev/null
+build=build
+[ "$preset" = release ] || build=build-$preset
+cmake --build "$build"
+ctest --test-dir "$build" --output-on-failure

@@ -1,0 +1,64 @@
+#include "ddpm/train/progress.hpp"
+
+#include <fcntl.h>
+
+#include "../support.hpp"
+
+using namespace test;
+
+namespace {
+
+/// What three updates print to `out`, read back from `in`.
+std::string shown(std::FILE* out, int in, Progress mode, Index done = 3) {
+  {
+    ProgressDisplay display("training", 3, mode, out);
+    for (Index i = 1; i <= done; ++i) display.update(i, 32, 0.25);
+  }
+  std::fflush(out);
+  char text[4096];
+  const ssize_t size = ::read(in, text, sizeof text);
+  return {text, text + std::max<ssize_t>(size, 0)};
+}
+
+struct Pipe {
+  int ends[2];
+  std::FILE* out;
+  Pipe() {
+    REQUIRE(::pipe2(ends, O_NONBLOCK) == 0);
+    out = ::fdopen(ends[1], "w");
+  }
+  ~Pipe() {
+    std::fclose(out);
+    ::close(ends[0]);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("progress: plain lines into a pipe, nothing when silent") {
+  Pipe pipe;
+  const std::string text = shown(pipe.out, pipe.ends[0], Progress::automatic);
+  CHECK(contains(text, "training 1/3  loss 0.2500"));
+  CHECK(contains(text, "training 3/3  loss 0.2500"));
+  CHECK(contains(text, "images/s  0:00 left\n"));
+  CHECK_FALSE(contains(text, "\r"));
+  CHECK_FALSE(contains(text, "\033"));
+  Pipe quiet;
+  CHECK(shown(quiet.out, quiet.ends[0], Progress::silent).empty());
+}
+
+TEST_CASE("progress: a bar on a terminal, its line ended even if it stops early") {
+  const int master = ::posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK);
+  REQUIRE(master >= 0);
+  REQUIRE(::grantpt(master) == 0);
+  REQUIRE(::unlockpt(master) == 0);
+  std::FILE* terminal = std::fopen(::ptsname(master), "w");
+  REQUIRE(terminal != nullptr);
+  const std::string whole = shown(terminal, master, Progress::automatic);
+  CHECK(contains(whole, "\rtraining [########                ] 1/3"));
+  CHECK(contains(whole, "\rtraining [########################] 3/3"));
+  const std::string part = shown(terminal, master, Progress::automatic, 1);
+  CHECK(part.ends_with("\n"));
+  std::fclose(terminal);
+  ::close(master);
+}
