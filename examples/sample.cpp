@@ -1,0 +1,46 @@
+// Draws pictures from a checkpoint: a grid, and a strip that shows one coming out of the noise.
+//
+// SPDX-License-Identifier: MIT
+#include "common.hpp"
+
+int main(int count, char** arguments) {
+  using namespace examples;
+  CLI::App app{"Draws pictures from a checkpoint that one of the training programs wrote."};
+  std::string checkpoint, grid = "samples.png", strip = "strip.png";
+  SampleOptions options;
+  options.count = 64;
+  int threads = 0;
+  app.option_defaults()->always_capture_default();
+  app.add_option("checkpoint", checkpoint, "model.safetensors")->required();
+  app.add_option("--count", options.count, "pictures");
+  app.add_option("--seed", options.seed, "picture i is a function of seed and first + i alone");
+  app.add_option("--first", options.first, "number of the first picture");
+  app.add_option("--batch", options.batch_size, "pictures at once; changes none of them");
+  app.add_option("--height", options.height, "pixels; 0: as trained");
+  app.add_option("--width", options.width, "pixels; 0: as trained");
+  app.add_option("--grid", grid, "PNG to write");
+  app.add_option("--strip", strip, "PNG to write; empty: none");
+  app.add_option("--threads", threads, "0: as many as processors");
+  CLI11_PARSE(app, count, arguments);
+  return report_errors([&] {
+    if (threads != 0) set_num_threads(threads);
+    const auto draw = [&](const auto& model) {
+      const auto& scheduler = model.scheduler;
+      const Shape own = model.network.sample_shape(1);
+      std::cout << "settings\n";
+      echo("checkpoint", checkpoint);
+      echo("parameters", nn::parameter_count<float>(model.network));
+      echo("pictures", options.count, " of ", options.height > 0 ? options.height : own[1], " x ",
+           options.width > 0 ? options.width : own[2]);
+      echo("steps", scheduler.timesteps());
+      echo("seed", options.seed);
+      echo("threads", num_threads());
+      write_samples(model.network, scheduler, options, grid, strip);
+    };
+    const auto file = io::Safetensors::read(checkpoint);
+    if (checkpoint_network(file, checkpoint) == TutorialUNet<float>::network_name)
+      draw(load_checkpoint<float, TutorialUNet<float>>(checkpoint));
+    else
+      draw(load_checkpoint<float, UNet<float>>(checkpoint));
+  });
+}

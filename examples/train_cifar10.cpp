@@ -1,0 +1,18 @@
+// Trains on CIFAR-10 (binary version), and draws samples.
+//
+// SPDX-License-Identifier: MIT
+#include "train.hpp"
+
+int main(int count, char** arguments) {
+  CLI::App app{"Trains a diffusion model on CIFAR-10."};
+  examples::TrainSettings settings;
+  settings.network = "tutorial";
+  settings.trainer.horizontal_flip = true;
+  std::string path = "cifar-10-batches-bin";
+  app.add_option("data", path, "folder of data_batch_1.bin to 5, or one batch file; plain or .gz")
+      ->capture_default_str();
+  examples::add_options(app, settings);
+  CLI11_PARSE(app, count, arguments);
+  return examples::train_program(settings,
+                                 [&] { return ddpm::data::read_cifar10<float>(path).images; });
+}

@@ -1,0 +1,15 @@
+// Trains on MNIST or another set in IDX files (Fashion-MNIST, EMNIST, KMNIST), and draws samples.
+//
+// SPDX-License-Identifier: MIT
+#include "train.hpp"
+
+int main(int count, char** arguments) {
+  CLI::App app{"Trains a diffusion model on images in an IDX file (MNIST and its kin)."};
+  examples::TrainSettings settings;
+  std::string images = "train-images-idx3-ubyte.gz";
+  app.add_option("images", images, "IDX file of images, plain or .gz")->capture_default_str();
+  examples::add_options(app, settings);
+  CLI11_PARSE(app, count, arguments);
+  return examples::train_program(settings,
+                                 [&] { return ddpm::data::read_idx_images<float>(images); });
+}
