@@ -1,0 +1,38 @@
+// Self-attention: the layers of the three presets.
+#include "ddpm/kernels/attention.hpp"
+
+#include "../peak.hpp"
+
+namespace {
+
+using namespace ddpm;
+
+void forward(benchmark::State& state) {
+  const Index N = state.range(0), HW = state.range(1), C = state.range(2), heads = state.range(3);
+  const Index P = HW * HW;
+  const Tensor<float> qkv({N, HW, HW, 3 * C}, 0.1F), y({N, HW, HW, C}), p({N * heads, P, P});
+  for (auto _ : state) kernels::attention_forward<float>(qkv, heads, y, p);
+  bench::report(state, 4.0 * double(N * P * P * C));
+}
+
+void backward(benchmark::State& state) {
+  const Index N = state.range(0), HW = state.range(1), C = state.range(2), heads = state.range(3);
+  const Index P = HW * HW;
+  const Tensor<float> qkv({N, HW, HW, 3 * C}, 0.1F), dy({N, HW, HW, C}, 1.0F);
+  const Tensor<float> p({N * heads, P, P}, 1.0F / float(P)), dqkv(qkv.shape());
+  for (auto _ : state) kernels::attention_backward<float>(dy, qkv, p, heads, dqkv);
+  bench::report(state, 8.0 * double(N * P * P * C));
+}
+
+void layers(benchmark::internal::Benchmark* benchmark) {
+  benchmark->ArgNames({"N", "HW", "C", "heads"})->UseRealTime();
+  benchmark->Args({8, 16, 256, 1})->Args({8, 4, 256, 1})->Args({32, 16, 64, 1});
+  benchmark->Args({32, 16, 64, 4})->Args({3, 7, 39, 3});
+}
+
+BENCHMARK(forward)->Name("attention")->Apply(layers);
+BENCHMARK(backward)->Name("attention_backward")->Apply(layers);
+
+}  // namespace
+
+BENCHMARK_MAIN();

@@ -1,0 +1,85 @@
+// Convolution: the layers of the three presets, forward and both gradients; the plain loops.
+#include "ddpm/kernels/conv2d.hpp"
+
+#include "../../tests/reference/reference.hpp"
+#include "../peak.hpp"
+
+namespace {
+
+using namespace ddpm;
+
+struct Layer {
+  Tensor<float> x, w, y;
+  ConvGeometry geometry;
+  double flop;
+
+  explicit Layer(const benchmark::State& state)
+      : x({state.range(0), state.range(1), state.range(1), state.range(2)}, 1.0F),
+        w({state.range(4), state.range(4), state.range(2), state.range(3)}, 1.0F),
+        geometry{state.range(5), state.range(5) == 2   ? Padding::right_and_bottom()
+                                 : state.range(4) == 3 ? Padding::same(1)
+                                                       : Padding()} {
+    y = Tensor<float>(kernels::conv2d_shape(x.shape(), w.shape(), geometry), 1.0F);
+    flop = 2.0 * double(y.size() * w.size() / w.dim(3));
+  }
+};
+
+void forward(benchmark::State& state) {
+  const Layer layer(state);
+  for (auto _ : state)
+    kernels::conv2d_forward<float>(layer.x, layer.w, {}, {}, layer.geometry, layer.y);
+  bench::report(state, layer.flop);
+}
+
+void data_gradient(benchmark::State& state) {
+  const Layer layer(state);
+  const Tensor<float> dx(layer.x.shape());
+  for (auto _ : state)
+    kernels::conv2d_backward<float>(layer.y, layer.x, layer.w, layer.geometry, dx, {}, {});
+  bench::report(state, layer.flop);
+}
+
+void weight_gradient(benchmark::State& state) {
+  const Layer layer(state);
+  const Tensor<float> dw(layer.w.shape());
+  for (auto _ : state)
+    kernels::conv2d_backward<float>(layer.y, layer.x, layer.w, layer.geometry, {}, dw, {});
+  bench::report(state, layer.flop);
+}
+
+void plain_loops(benchmark::State& state) {
+  const Layer layer(state);
+  const Tensor<float> bias({layer.w.dim(3)}, 0.0F);
+  for (auto _ : state)
+    benchmark::DoNotOptimize(
+        reference::conv2d(layer.x, layer.w, bias, layer.geometry, layer.y.dim(1), layer.y.dim(2)));
+  bench::report(state, layer.flop);
+}
+
+void layers(benchmark::internal::Benchmark* benchmark) {
+  benchmark->ArgNames({"N", "HW", "in", "out", "kernel", "stride"})->UseRealTime();
+  // ho2020_cifar10
+  for (const Index channels : {3, 128}) benchmark->Args({8, 32, channels, 128, 3, 1});
+  benchmark->Args({8, 32, 384, 128, 3, 1})->Args({8, 32, 128, 3, 3, 1});
+  benchmark->Args({8, 32, 128, 128, 3, 2})->Args({8, 16, 256, 256, 3, 1});
+  benchmark->Args({8, 16, 512, 256, 3, 1})->Args({8, 16, 256, 768, 1, 1});
+  benchmark->Args({8, 8, 256, 256, 3, 1})->Args({8, 4, 256, 256, 3, 1});
+  // mnist_small and tutorial
+  benchmark->Args({32, 32, 1, 32, 3, 1})->Args({32, 32, 32, 32, 3, 1});
+  benchmark->Args({32, 32, 32, 1, 3, 1})->Args({32, 16, 64, 64, 3, 1});
+  benchmark->Args({32, 8, 128, 128, 3, 1})->Args({32, 4, 256, 256, 3, 1});
+  // odd sizes
+  benchmark->Args({5, 7, 13, 17, 3, 1})->Args({3, 28, 33, 65, 3, 1});
+}
+
+BENCHMARK(forward)->Name("conv2d")->Apply(layers);
+BENCHMARK(data_gradient)->Name("conv2d_data_gradient")->Apply(layers);
+BENCHMARK(weight_gradient)->Name("conv2d_weight_gradient")->Apply(layers);
+BENCHMARK(plain_loops)
+    ->Name("conv2d_plain_loops")
+    ->ArgNames({"N", "HW", "in", "out", "kernel", "stride"})
+    ->Args({1, 16, 64, 64, 3, 1});
+
+}  // namespace
+
+BENCHMARK_MAIN();

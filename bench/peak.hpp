@@ -1,0 +1,67 @@
+// The machine's multiply-add peak, measured, and the rates that are told as a share of it.
+//
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <benchmark/benchmark.h>
+
+#include <chrono>
+#include <map>
+
+#include "ddpm/core/parallel.hpp"
+#include "ddpm/core/simd.hpp"
+
+namespace bench {
+
+using namespace ddpm;
+
+/// Floating-point operations a second of `threads` threads that do nothing but multiply and add in
+/// registers; the best of several tries.
+template <class T>
+double measure_peak(Index threads) {
+  constexpr int chains = 12;  // enough to hide the latency, few enough for 16 registers
+  constexpr Index rounds = 2'000'000;
+  double best = 0;
+  for (int trial = 0; trial < 5; ++trial) {
+    const auto start = std::chrono::steady_clock::now();
+    parallel_for(threads, [&](Index) {
+      simd::Pack<T> sum[chains];
+      for (auto& s : sum) s = simd::Pack<T>(T(1));
+      simd::Pack<T> factor(T(0.999)), term(T(0.001));
+      benchmark::DoNotOptimize(factor);
+      benchmark::DoNotOptimize(term);
+      for (Index i = 0; i < rounds; ++i)
+        for (auto& s : sum) s = simd::fma(s, factor, term);
+      for (auto& s : sum) benchmark::DoNotOptimize(s);
+    });
+    const double seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    best = std::max(best, double(threads * rounds * chains * 2 * simd::width<T>) / seconds);
+  }
+  return best;
+}
+
+/// Of as many threads as are set, measured once for each number.
+template <class T>
+double peak() {
+  static std::map<int, double> measured;
+  double& value = measured[num_threads()];
+  if (value == 0) value = measure_peak<T>(num_threads());
+  return value;
+}
+
+/// Reports `flop` operations an iteration as GFLOP/s and as a share of the peak.
+template <class T = float>
+void report(benchmark::State& state, double flop) {
+  using Counter = benchmark::Counter;
+  const double per_iteration = double(state.iterations());
+  state.counters["GFLOP/s"] = Counter(flop * per_iteration / 1e9, Counter::kIsRate);
+  state.counters["of_peak"] = Counter(flop * per_iteration / peak<T>(), Counter::kIsRate);
+}
+
+/// Reports memory traffic where that is the limit.
+inline void report_bytes(benchmark::State& state, double bytes) {
+  state.SetBytesProcessed(static_cast<std::int64_t>(bytes * double(state.iterations())));
+}
+
+}  // namespace bench
