@@ -1,6 +1,6 @@
 #!/bin/sh
 # From a clone to generated pictures: installs what is missing, builds, trains on the bundled
-# Fashion-MNIST images and writes samples.png and strip.png. Under ten minutes on two cores.
+# Fashion-MNIST images and writes out/samples.png and out/strip.png. Under ten minutes on two cores.
 # Usage: examples/quickstart.sh [OPTIONS OF train_mnist]
 set -eu
 cd "$(dirname "$0")/.."
@@ -13,5 +13,4 @@ cmake --build build/quickstart --target train_mnist >/dev/null
 
 build/quickstart/examples/train_mnist examples/fashion/train-images-idx3-ubyte.gz \
   --steps 850 --minutes 5 --cosine --samples 36 --out out "$@"
-cp out/samples.png out/strip.png .
-echo "Look at samples.png (36 generated pictures) and strip.png (one coming out of the noise)."
+echo "Look at samples.png, a grid of generated pictures, and strip.png, one coming out of the noise."

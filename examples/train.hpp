@@ -32,7 +32,9 @@ struct TrainSettings {
 };
 
 inline void add_options(CLI::App& app, TrainSettings& s) {
-  app.option_defaults()->always_capture_default();
+  // The last one counts, so that scripts can put a user's options behind their own.
+  app.option_defaults()->always_capture_default()->multi_option_policy(
+      CLI::MultiOptionPolicy::TakeLast);
   app.add_option("--network", s.network, "tiny, mnist_small, ho2020_cifar10 or tutorial")
       ->check(CLI::IsMember({"tiny", "mnist_small", "ho2020_cifar10", "tutorial"}));
   app.add_option("--out", s.out, "folder for samples.png, strip.png and model.safetensors");
