@@ -18,7 +18,7 @@ struct ImageFolderOptions {
 /// hidden ones are ignored. Throws IoError if the folder cannot be read.
 inline std::vector<std::filesystem::path> list_images(const std::filesystem::path& folder) {
   namespace fs = std::filesystem;
-  const auto is_image = [](fs::path file) {
+  const auto is_image = [](const fs::path& file) {
     std::string ending = file.extension().string();
     std::transform(ending.begin(), ending.end(), ending.begin(),
                    [](unsigned char c) { return static_cast<char>(std::tolower(c)); });

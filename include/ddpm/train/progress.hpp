@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 
 #include "ddpm/core/shape.hpp"
@@ -62,7 +63,7 @@ class ProgressDisplay {
     }
     char loss_text[32] = "";
     if (loss >= 0) std::snprintf(loss_text, sizeof loss_text, "  loss %.4f", loss);
-    const long seconds = static_cast<long>(left + 0.5);
+    const long seconds = std::lround(left);
     std::fprintf(out_, "%s%s %s%lld/%lld%s  %.1f images/s  %ld:%02ld left%s", terminal_ ? "\r" : "",
                  what_, bar, static_cast<long long>(done), static_cast<long long>(steps_),
                  loss_text, rate, seconds / 60, seconds % 60,
