@@ -6,15 +6,16 @@
 // Letters: N images, H x W in, OH x OW out, C_in, C_out, kernel KH x KW, stride s. NHWC; weights
 // (KH, KW, C_in, C_out). Direct and register-blocked: see tile.hpp and gather.hpp. The data
 // gradient is the same product over the phases of the stride, the weight gradient an outer product
-// over pixels.
+// over pixels. Large 3x3 layers of stride 1 go through winograd.hpp; conv_algorithm.hpp has the
+// rule.
 //
 // SPDX-License-Identifier: MIT
 #pragma once
 
 #include "ddpm/core/scratch.hpp"
 #include "ddpm/kernels/column_sums.hpp"
-#include "ddpm/kernels/matmul.hpp"
-#include "ddpm/kernels/window.hpp"
+#include "ddpm/kernels/conv_algorithm.hpp"
+#include "ddpm/kernels/winograd.hpp"
 
 namespace ddpm::inline DDPM_ABI {
 
@@ -113,6 +114,40 @@ void gather_weights(const Window& g, View<const T> large, View<const T> small, T
 }
 
 template <class T>
+void winograd_forward(const Window& g, View<const T> x, View<const T> w, View<const T> bias,
+                      const T* residual, T* y) {
+  const Index C_in = w.dim(2), C_out = w.dim(3);
+  with_panel_width<T>(C_out, [&]<int Packs>() {
+    const auto filters = winograd::Filters<T>::plain(w.data, C_in, C_out, panel_width<T, Packs>);
+    winograd::convolve<T, Packs>(g, x, filters, C_out, {bias, residual, y});
+  });
+}
+
+/// dx is a convolution too: of dy, with the kernel turned and its channels exchanged.
+template <class T>
+void winograd_data_gradient(const Window& g, View<const T> dy, View<const T> w, T* dx) {
+  const Index C_in = w.dim(2), C_out = w.dim(3);
+  const Padding& pad = g.padding;
+  const Window turned{g.N,  g.OH, g.OW,
+                      g.H,  g.W,  g.KH,
+                      g.KW, 1,    {2 - pad.top, 2 - pad.bottom, 2 - pad.left, 2 - pad.right}};
+  with_panel_width<T>(C_in, [&]<int Packs>() {
+    constexpr Index width = panel_width<T, Packs>;
+    Scratch<T> packed(packed_size<T, Packs>(g.taps() * C_out, C_in));
+    pack_panels<T, Packs>(w.data, g.taps(), C_out, C_in, C_out, true, packed.data());
+    const auto filters =
+        winograd::Filters<T>::packed(packed.data(), C_out, (C_in + width - 1) / width, width, true);
+    winograd::convolve<T, Packs>(turned, dy, filters, C_in, {{}, nullptr, dx});
+  });
+}
+
+template <class T>
+void winograd_weight_gradient(const Window& g, View<const T> x, View<const T> dy, T* dw) {
+  with_panel_width<T>(dy.shape.back(),
+                      [&]<int Packs>() { winograd::weight_gradient<T, Packs>(g, x, dy, dw); });
+}
+
+template <class T>
 Window conv_window(View<const T> x, View<const T> w, const ConvGeometry& geometry) {
   const Padding& pad = geometry.padding;
   return {x.dim(0),
@@ -165,8 +200,11 @@ void conv2d_forward(View<const T> x, View<const T> w, View<const T> bias, View<c
   require_shape("conv2d: y", y.shape, conv2d_shape(x.shape, w.shape, geometry));
   detail::check_bias("conv2d", bias, x.dim(0), w.dim(3));
   if (!residual.empty()) require_shape("conv2d: residual", residual.shape, y.shape);
-  detail::gather_forward<T>(detail::conv_window(x, w, geometry), x, w.data, false, w.dim(3), bias,
-                            residual.data, y.data);
+  const Window window = detail::conv_window(x, w, geometry);
+  if (winograd_pays(window, w.dim(2), w.dim(3)))
+    detail::winograd_forward<T>(window, x, w, bias, residual.data, y.data);
+  else
+    detail::gather_forward<T>(window, x, w.data, false, w.dim(3), bias, residual.data, y.data);
 }
 
 /// With L = <dy, y>, writes dx, dw and dbias, each shaped as its original; an empty view is not
@@ -175,9 +213,14 @@ template <class T>
 void conv2d_backward(View<const T> dy, View<const T> x, View<const T> w,
                      const ConvGeometry& geometry, View<T> dx, View<T> dw, View<T> dbias) {
   const Window window = detail::conv_window(x, w, geometry);
-  if (!dx.empty())
-    detail::gather_backward<T>(window, dy, w.data, true, x.dim(3), View<const T>(), dx.data);
-  if (!dw.empty()) detail::gather_weights<T>(window, x, dy, dw.data);
+  if (winograd_pays(window, w.dim(2), w.dim(3))) {
+    if (!dx.empty()) detail::winograd_data_gradient<T>(window, dy, w, dx.data);
+    if (!dw.empty()) detail::winograd_weight_gradient<T>(window, x, dy, dw.data);
+  } else {
+    if (!dx.empty())
+      detail::gather_backward<T>(window, dy, w.data, true, x.dim(3), View<const T>(), dx.data);
+    if (!dw.empty()) detail::gather_weights<T>(window, x, dy, dw.data);
+  }
   if (!dbias.empty()) column_sums<T>(dy, dbias);
 }
 

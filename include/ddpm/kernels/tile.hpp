@@ -77,6 +77,24 @@ struct Tile {
     *this = tile;
   }
 
+  /// sum[r] += sum over k < terms of rows[r * stride + k] * panel[k].
+  void add_rows(const T* rows, Index stride, Index terms, const T* panel) {
+    Tile tile = *this;
+    const T* row[tile_rows];
+    for (int r = 0; r < tile_rows; ++r) row[r] = rows + r * stride;
+    for (Index k = 0; k < terms; ++k, panel += panel_width<T, Packs>)
+      tile.multiply_add([&](int r) { return row[r][k]; }, panel);
+    *this = tile;
+  }
+
+  /// sum[r] += sum over p < terms of rows[p * row_stride + r] * panel[p * panel_stride].
+  void add_outer(const T* rows, Index row_stride, Index terms, const T* panel, Index panel_stride) {
+    Tile tile = *this;
+    for (Index p = 0; p < terms; ++p, rows += row_stride, panel += panel_stride)
+      tile.multiply_add([&](int r) { return rows[r]; }, panel);
+    *this = tile;
+  }
+
   /// sum[r] += sum over p < terms of rows[p][first + r] * panel[p].
   void add_outer(const T* const* rows, Index first, Index terms, const T* panel) {
     Tile tile = *this;

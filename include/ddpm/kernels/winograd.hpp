@@ -1,0 +1,302 @@
+// 3x3 convolution of stride 1 by Winograd's F(4x4, 3x3): transforms and 36 matrix products.
+//
+//   planes U[i] (tiles, C_in) of the input, V[i] (C_in, C_out) of the weights, M[i] = U[i] V[i]
+//   weight gradient: V'[i] = U[i]^T Z[i] over tiles, Z the planes of dy
+//
+// A tile is 4x4 pixels of the output. U and Z of a block of tiles are made first, by all threads;
+// they are sized for the shared cache. Then each task takes a panel of output channels: its V and M
+// stay in the second-level cache. Each tile's sums run over C_in in ascending order, so that an
+// image's bits do not depend on its batch.
+//
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "ddpm/kernels/matmul.hpp"
+#include "ddpm/kernels/window.hpp"
+#include "ddpm/kernels/winograd_transform.hpp"
+
+namespace ddpm::inline DDPM_ABI::kernels::winograd {
+
+// Sizes measured on Zen 4 (1 MB second-level cache a core, 32 MB shared).
+inline constexpr Index block_bytes = Index{12} << 20;  ///< of all planes of one block of tiles
+inline constexpr Index task_tiles = 64 / tile_rows * tile_rows;  ///< tiles whose M a task holds
+inline constexpr Index task_terms = 64;                          ///< C_in whose V a task holds
+inline constexpr Index task_rows = 64 / tile_rows * tile_rows;   ///< C_in of a task of weights
+
+/// The tiles of a window's small map.
+struct Tiling {
+  Index N, rows, columns;
+
+  explicit Tiling(const Window& g)
+      : N(g.N), rows((g.OH + outputs - 1) / outputs), columns((g.OW + outputs - 1) / outputs) {}
+  Index count() const { return N * rows * columns; }
+  PixelWalk at(Index tile) const { return {tile, rows, columns}; }
+};
+
+/// Where the 36 planes (tiles, columns) of a block lie. Rows are whole packs; the odd strides keep
+/// the planes of one tile out of each other's cache sets.
+template <class T>
+struct Planes {
+  T* data;
+  Index row, plane;  ///< strides
+
+  static constexpr Index gap = 64 / Index{sizeof(T)};
+  static Index row_stride(Index columns) {
+    constexpr Index width = panel_width<T, 2>;
+    return (columns + width - 1) / width * width + gap;
+  }
+  static Index size(Index tiles, Index columns) {
+    return products * (tiles * row_stride(columns) + gap) + gap;
+  }
+  Planes(T* memory, Index tiles, Index columns)
+      : data(memory), row(row_stride(columns)), plane(tiles * row + gap) {}
+  T* at(Index product, Index tile) const { return data + product * plane + tile * row; }
+};
+
+/// Writes planes 0 .. count of tiles [first, first + count) from an image map of C channels: each
+/// tile is Transform::from x Transform::from pixels, `step` apart, from -top, -left; what lies
+/// outside is zero.
+template <class Transform, class T>
+void fill_planes(const T* x, Index H, Index W, Index C, const Padding& padding,
+                 const Tiling& tiling, Index first, Index count, const Planes<T>& planes) {
+  constexpr Index from = Transform::from, width = simd::width<T>, together = 4;
+  Scratch<T> zeros(C);
+  std::fill_n(zeros.data(), C, T(0));
+  parallel_for((count + together - 1) / together, [&](Index task) {
+    const Index begin = task * together, end = std::min(begin + together, count);
+    PixelWalk at = tiling.at(first + begin);
+    for (Index tile = begin; tile < end; ++tile, at.next()) {
+      const T* source[from][from];
+      const Index top = at.h * outputs - padding.top, left = at.w * outputs - padding.left;
+      for (Index i = 0; i < from; ++i)
+        for (Index j = 0; j < from; ++j) {
+          const Index h = top + i, w = left + j;
+          const bool inside = h >= 0 && h < H && w >= 0 && w < W;
+          source[i][j] = inside ? x + ((at.n * H + h) * W + w) * C : zeros.data();
+        }
+      T* target = planes.at(0, tile);
+      const auto write = [&](Index c) {
+        return [&, c](int i, int j, const simd::Pack<T>& v) {
+          simd::store(target + (i * inputs + j) * planes.plane + c, v);
+        };
+      };
+      Index c = 0;
+      for (; c + width <= C; c += width)
+        transform<Transform, T>([&](int i, int j) { return simd::load(source[i][j] + c); },
+                                write(c));
+      if (c < C) {
+        transform<Transform, T>(
+            [&](int i, int j) { return simd::load_partial(source[i][j] + c, C - c); }, write(c));
+        c += width;
+      }
+      for (; c < planes.row - planes.gap; c += width)
+        for (int i = 0; i < products; ++i)
+          simd::store(target + i * planes.plane + c, simd::Pack<T>(T(0)));
+    }
+  });
+}
+
+/// Tiles of one block: as many as the shared cache holds, for `columns` columns in all.
+template <class T>
+Index tiles_of_block(Index tiles, Index columns) {
+  const Index bytes = products * columns * Index{sizeof(T)};
+  const Index fit = std::max(block_bytes / bytes / task_tiles, Index{1}) * task_tiles;
+  const Index blocks = (tiles + fit - 1) / fit;
+  const Index each = (tiles + blocks - 1) / std::max(blocks, Index{1});
+  return (each + tile_rows - 1) / tile_rows * tile_rows;
+}
+
+/// Where the weights of a panel lie: as they are, (9, C_in, C_out), or packed by pack_panels().
+template <class T>
+struct Filters {
+  const T* data;
+  Index panel, tap, term;  ///< strides
+  Index columns;           ///< values that are there, from the first panel's start
+  bool flipped = false;    ///< turn the kernel by 180 degrees
+
+  static Filters plain(const T* w, Index C_in, Index C_out, Index width) {
+    return {w, width, C_in * C_out, C_out, C_out};
+  }
+  static Filters packed(const T* w, Index C_in, Index panels, Index width, bool flipped) {
+    return {w, taps * taps * C_in * width, C_in * width, width, panels * width, flipped};
+  }
+};
+
+/// What a convolution does once its sums are there.
+template <class T>
+struct Epilogue {
+  View<const T> bias;           ///< (C_out), (N, C_out) or empty
+  const T* residual = nullptr;  ///< laid out as the output
+  T* y = nullptr;
+};
+
+/// One task of the forward pass: a panel of columns for some tiles of a block.
+template <class T, int Packs>
+class PanelTask {
+ public:
+  static constexpr Index width = panel_width<T, Packs>, gap = Planes<T>::gap;
+
+  PanelTask(const Window& g, Index C_in, Index C_out, const Filters<T>& w)
+      : g_(g), tiling_(g), C_in_(C_in), C_out_(C_out), w_(w) {}
+
+  /// Tiles [first, first + count) of the block that begins at `block`.
+  void run(const Planes<T>& u, Index block, Index first, Index count, Index panel,
+           const Epilogue<T>& epilogue) const {
+    Scratch<T> v(products * v_plane), m(products * m_plane);
+    for (Index k = 0; k < C_in_; k += task_terms) {
+      const Index terms = std::min(task_terms, C_in_ - k);
+      transform_weights(panel, k, terms, v.data());
+      for (Index i = 0; i < products; ++i)
+        for (Index r = 0; r < count; r += tile_rows) {
+          T* sums = m.data() + i * m_plane + r * width;
+          Tile<T, Packs> tile;
+          if (k == 0)
+            tile.clear();
+          else
+            tile.load(sums);
+          tile.add_rows(u.at(i, first + r) + k, u.row, terms, v.data() + i * v_plane);
+          tile.store(sums);
+        }
+    }
+    PixelWalk at = tiling_.at(block + first);
+    for (Index r = 0; r < count; ++r, at.next())
+      write_tile(m.data() + r * width, at, panel * width, epilogue);
+  }
+
+ private:
+  static constexpr Index v_plane = task_terms * width + gap, m_plane = task_tiles * width + gap;
+
+  void transform_weights(Index panel, Index first, Index terms, T* v) const {
+    const Index valid = std::min(width, w_.columns - panel * width);
+    for (Index k = 0; k < terms; ++k) {
+      const T* w = w_.data + panel * w_.panel + (first + k) * w_.term;
+      for (Index at = 0; at < width; at += simd::width<T>, w += simd::width<T>) {
+        const Index count = std::clamp<Index>(valid - at, 0, simd::width<T>);
+        transform<FilterTransform, T>(
+            [&](int i, int j) {
+              const int id = i * taps + j;
+              const T* from = w + (w_.flipped ? taps * taps - 1 - id : id) * w_.tap;
+              return count == simd::width<T> ? simd::load(from) : simd::load_partial(from, count);
+            },
+            [&](int i, int j, const simd::Pack<T>& value) {
+              simd::store(v + (i * inputs + j) * v_plane + k * width + at, value);
+            });
+      }
+    }
+  }
+
+  void write_tile(const T* m, const PixelWalk& at, Index first, const Epilogue<T>& out) const {
+    const Index rows = std::min<Index>(outputs, g_.OH - at.h * outputs);
+    const Index columns = std::min<Index>(outputs, g_.OW - at.w * outputs);
+    const T* bias = out.bias.data;
+    if (bias && out.bias.shape.rank() == 2) bias += at.n * C_out_;
+    for (Index c = first, q = 0; q < Packs && c < C_out_; ++q, c += simd::width<T>) {
+      const Index valid = std::min(simd::width<T>, C_out_ - c);
+      const bool whole = valid == simd::width<T>;
+      const auto load = [&](const T* p) {
+        return whole ? simd::load(p) : simd::load_partial(p, valid);
+      };
+      simd::Pack<T> y[outputs][outputs];
+      transform<OutputTransform, T>(
+          [&](int i, int j) {
+            return simd::load(m + (i * inputs + j) * m_plane + q * simd::width<T>);
+          },
+          [&](int i, int j, const simd::Pack<T>& value) { y[i][j] = value; });
+      const simd::Pack<T> added = bias ? load(bias + c) : simd::Pack<T>(T(0));
+      for (Index i = 0; i < rows; ++i)
+        for (Index j = 0; j < columns; ++j) {
+          const Index place =
+              ((at.n * g_.OH + at.h * outputs + i) * g_.OW + at.w * outputs + j) * C_out_ + c;
+          simd::Pack<T> value = y[i][j] + added;
+          if (out.residual) value += load(out.residual + place);
+          if (whole)
+            simd::store(out.y + place, value);
+          else
+            simd::store_partial(out.y + place, value, valid);
+        }
+    }
+  }
+
+  const Window& g_;
+  Tiling tiling_;
+  Index C_in_, C_out_;
+  Filters<T> w_;
+};
+
+/// Writes epilogue.y (N, OH, OW, C_out) from x (N, H, W, C_in).
+template <class T, int Packs>
+void convolve(const Window& g, View<const T> x, const Filters<T>& w, Index C_out,
+              const Epilogue<T>& epilogue) {
+  constexpr Index width = panel_width<T, Packs>;
+  const Tiling tiling(g);
+  const Index C_in = x.shape.back(), tiles = tiling.count();
+  const Index panels = (C_out + width - 1) / width;
+  const Index block = tiles_of_block<T>(tiles, C_in);
+  Scratch<T> memory(Planes<T>::size(block, C_in));
+  const Planes<T> u(memory.data(), block, C_in);
+  const PanelTask<T, Packs> work(g, C_in, C_out, w);
+  for (Index first = 0; first < tiles; first += block) {
+    const Index count = std::min(block, tiles - first);
+    fill_planes<InputTransform>(x.data, g.H, g.W, C_in, g.padding, tiling, first, count, u);
+    const Index ranges = (count + task_tiles - 1) / task_tiles;
+    parallel_for(ranges * panels, [&](Index task) {
+      const Index begin = task / panels * task_tiles;
+      work.run(u, first, begin, std::min(task_tiles, count - begin), task % panels, epilogue);
+    });
+  }
+}
+
+/// One task of the weight gradient: rows [row, row + task_rows) of one panel, over a block of
+/// tiles.
+template <class T, int Packs>
+void add_weight_gradient(const Planes<T>& u, const Planes<T>& z, Index tiles, Index C_in,
+                         Index C_out, Index row, Index panel, bool first_block, T* dw) {
+  constexpr Index width = panel_width<T, Packs>, plane = task_rows * width + Planes<T>::gap;
+  const Index rows = std::min(task_rows, C_in - row);
+  Scratch<T> v(products * plane);
+  for (Index i = 0; i < products; ++i)
+    for (Index r = 0; r < rows; r += tile_rows) {
+      Tile<T, Packs> tile;
+      tile.clear();
+      tile.add_outer(u.at(i, 0) + row + r, u.row, tiles, z.at(i, 0) + panel * width, z.row);
+      tile.store(v.data() + i * plane + r * width);
+    }
+  for (Index r = 0; r < rows; ++r)
+    for (Index q = 0, c = panel * width; q < Packs && c < C_out; ++q, c += simd::width<T>) {
+      const Index valid = std::min(simd::width<T>, C_out - c);
+      transform<FilterGradient, T>(
+          [&](int i, int j) {
+            return simd::load(v.data() + (i * inputs + j) * plane + r * width + q * simd::width<T>);
+          },
+          [&](int i, int j, simd::Pack<T> value) {
+            T* target = dw + ((i * taps + j) * C_in + row + r) * C_out + c;
+            if (!first_block) value += simd::load_partial(target, valid);
+            simd::store_partial(target, value, valid);
+          });
+    }
+}
+
+/// Writes dw (3, 3, C_in, C_out) from x (N, H, W, C_in) and dy (N, OH, OW, C_out).
+template <class T, int Packs>
+void weight_gradient(const Window& g, View<const T> x, View<const T> dy, T* dw) {
+  constexpr Index width = panel_width<T, Packs>;
+  const Tiling tiling(g);
+  const Index C_in = x.shape.back(), C_out = dy.shape.back(), tiles = tiling.count();
+  const Index panels = (C_out + width - 1) / width;
+  const Index groups = (C_in + task_rows - 1) / task_rows;
+  const Index block = tiles_of_block<T>(tiles, C_in + C_out);
+  Scratch<T> memory(Planes<T>::size(block, C_in) + Planes<T>::size(block, C_out));
+  const Planes<T> u(memory.data(), block, C_in);
+  const Planes<T> z(memory.data() + Planes<T>::size(block, C_in), block, C_out);
+  for (Index first = 0; first < tiles; first += block) {
+    const Index count = std::min(block, tiles - first);
+    fill_planes<InputTransform>(x.data, g.H, g.W, C_in, g.padding, tiling, first, count, u);
+    fill_planes<OutputGradient>(dy.data, g.OH, g.OW, C_out, {}, tiling, first, count, z);
+    parallel_for(groups * panels, [&](Index task) {
+      add_weight_gradient<T, Packs>(u, z, count, C_in, C_out, task / panels * task_rows,
+                                    task % panels, first == 0, dw);
+    });
+  }
+}
+
+}  // namespace ddpm::inline DDPM_ABI::kernels::winograd

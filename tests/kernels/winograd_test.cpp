@@ -1,0 +1,161 @@
+#include "ddpm/kernels/winograd.hpp"
+
+#include "../reference/reference.hpp"
+#include "../support.hpp"
+
+using namespace test;
+
+namespace {
+
+const ConvGeometry same{1, Padding::same(1)};
+
+/// Sets the algorithm for a scope.
+struct UseConvAlgorithm {
+  explicit UseConvAlgorithm(ConvAlgorithm algorithm) { set_conv_algorithm(algorithm); }
+  ~UseConvAlgorithm() { set_conv_algorithm(ConvAlgorithm::automatic); }
+};
+
+template <class T>
+struct Results {
+  Tensor<T> y, dx, dw;
+
+  Results(View<const T> x, View<const T> w, View<const T> dy, const ConvGeometry& geometry)
+      : y(dy.shape), dx(x.shape), dw(w.shape) {
+    kernels::conv2d_forward<T>(x, w, {}, {}, geometry, y);
+    kernels::conv2d_backward<T>(dy, x, w, geometry, dx, dw, {});
+  }
+};
+
+Tensor<double> widened(const Tensor<float>& x) {
+  Tensor<double> result(x.shape());
+  std::copy(x.begin(), x.end(), result.begin());
+  return result;
+}
+
+/// Root mean square and largest absolute difference, over the root mean square of `truth`.
+struct Error {
+  double rms = 0, worst = 0;
+
+  Error(const Tensor<float>& result, const Tensor<double>& truth) {
+    double squares = 0;
+    for (Index i = 0; i < truth.size(); ++i) {
+      const double difference = double(result[i]) - truth[i];
+      rms += difference * difference;
+      worst = std::max(worst, std::abs(difference));
+      squares += truth[i] * truth[i];
+    }
+    rms = std::sqrt(rms / squares);
+    worst /= std::sqrt(squares / double(truth.size()));
+  }
+};
+
+bool pays(const Shape& x, const Shape& w, const ConvGeometry& geometry) {
+  const View<const float> image(nullptr, x), kernel(nullptr, w);
+  return kernels::winograd_pays(kernels::detail::conv_window(image, kernel, geometry), w[2], w[3]);
+}
+
+}  // namespace
+
+TEST_CASE("winograd: every size against the plain loops, in double") {
+  struct Case {
+    Index N, H, W, in, out;
+    ConvGeometry geometry;
+  };
+  // Maps that are no whole tiles, channels that are no whole packs or panels, every padding.
+  const Case cases[] = {{1, 6, 6, 48, 48, same},
+                        {3, 7, 7, 53, 67, same},
+                        {2, 9, 13, 61, 48, same},
+                        {5, 8, 6, 64, 97, same},
+                        {1, 28, 17, 48, 50, same},
+                        {2, 8, 9, 50, 49, {1, {0, 0, 0, 0}}},
+                        {2, 8, 7, 49, 51, {1, {0, 1, 2, 0}}},
+                        {1, 6, 6, 130, 49, {1, Padding::same(2)}}};
+  for (const Case& c : cases) {
+    CAPTURE(c.H);
+    CAPTURE(c.W);
+    CAPTURE(c.in);
+    CAPTURE(c.out);
+    const auto x = random_tensor<double>({c.N, c.H, c.W, c.in}, 1);
+    const auto w = random_tensor<double>({3, 3, c.in, c.out}, 2);
+    const Shape shape = kernels::conv2d_shape(x.shape(), w.shape(), c.geometry);
+    const auto dy = random_tensor<double>(shape, 3);
+    REQUIRE(pays(x.shape(), w.shape(), c.geometry));
+    const Results<double> results(x, w, dy, c.geometry);
+    const auto y =
+        reference::conv2d(x, w, Tensor<double>({c.out}, 0.0), c.geometry, shape[1], shape[2]);
+    CHECK(relative_difference<double>(results.y, y) < 1e-13);
+    CHECK(relative_difference<double>(results.dx,
+                                      reference::conv2d_dx(dy, w, x.shape(), c.geometry)) < 1e-13);
+    CHECK(relative_difference<double>(results.dw,
+                                      reference::conv2d_dw(dy, x, w.shape(), c.geometry)) < 1e-13);
+  }
+}
+
+TEST_CASE("winograd: the presets' layers in float stay within 2e-5 of double, at worst 1e-4") {
+  // Images a batch, map, channels in and out.
+  const Index layers[][4] = {{12, 32, 128, 128}, {1, 32, 384, 128}, {4, 16, 256, 256},
+                             {2, 16, 512, 256},  {8, 8, 256, 256},  {8, 8, 512, 256},
+                             {8, 28, 64, 64},    {8, 14, 128, 128}, {8, 16, 64, 64}};
+  for (const auto& [N, size, in, out] : layers) {
+    CAPTURE(size);
+    CAPTURE(in);
+    const auto x = random_tensor<float>({N, size, size, in}, 1);
+    const auto w = random_tensor<float>({3, 3, in, out}, 2);
+    const auto dy = random_tensor<float>({N, size, size, out}, 3);
+    REQUIRE(pays(x.shape(), w.shape(), same));
+    const Results<float> results(x, w, dy, same);
+    const UseConvAlgorithm direct(ConvAlgorithm::direct);
+    const Results<double> truth(widened(x), widened(w), widened(dy), same);
+    for (const Error& error :
+         {Error(results.y, truth.y), Error(results.dx, truth.dx), Error(results.dw, truth.dw)}) {
+      CHECK(error.rms < 2e-5);
+      CHECK(error.worst < 1e-4);
+    }
+  }
+}
+
+TEST_CASE("winograd: bias and residual enter as sums") {
+  const auto x = random_tensor<float>({3, 7, 7, 48}, 1),
+             w = random_tensor<float>({3, 3, 48, 50}, 2);
+  const auto bias = random_tensor<float>({3, 50}, 3),
+             residual = random_tensor<float>({3, 7, 7, 50}, 4);
+  REQUIRE(pays(x.shape(), w.shape(), same));
+  const Tensor<float> plain(residual.shape()), fused(residual.shape());
+  kernels::conv2d_forward<float>(x, w, {}, {}, same, plain);
+  kernels::conv2d_forward<float>(x, w, bias, residual, same, fused);
+  for (Index i = 0; i < plain.size(); ++i)
+    plain[i] = plain[i] + bias[i / (49 * 50) * 50 + i % 50] + residual[i];
+  CHECK(same_bits(plain, fused));
+}
+
+TEST_CASE("winograd: an image's bits do not depend on its batch, nor results on the threads") {
+  const auto x = random_tensor<float>({70, 8, 8, 64}, 1),
+             w = random_tensor<float>({3, 3, 64, 80}, 2);
+  const auto dy = random_tensor<float>({70, 8, 8, 80}, 3);
+  const Results<float> all(x, w, dy, same);
+  const Tensor<float> one({1, 8, 8, 80});
+  kernels::conv2d_forward<float>(x.slice(66, 1), w, {}, {}, same, one);
+  CHECK(std::memcmp(one.data(), all.y.slice(66, 1).data, std::size_t(one.size()) * 4) == 0);
+
+  const int threads = num_threads();
+  for (const int other : {1, 2, 4}) {
+    set_num_threads(other);
+    const Results<float> again(x, w, dy, same);
+    CHECK(same_bits(again.y, all.y));
+    CHECK(same_bits(again.dx, all.dx));
+    CHECK(same_bits(again.dw, all.dw));
+  }
+  set_num_threads(threads);
+}
+
+TEST_CASE("winograd: the switch, and what the rule leaves to the direct kernel") {
+  const Shape x{1, 8, 8, 64}, w{3, 3, 64, 64};
+  CHECK(pays(x, w, same));
+  CHECK(!pays({1, 5, 8, 64}, w, same));
+  CHECK(!pays(x, {3, 3, 64, 31}, same));
+  CHECK(!pays(x, {1, 1, 64, 64}, {}));
+  CHECK(!pays(x, w, {2, Padding::same(1)}));
+  CHECK(!pays(x, w, {1, Padding::same(3)}));
+  const UseConvAlgorithm direct(ConvAlgorithm::direct);
+  CHECK(!pays(x, w, same));
+}
