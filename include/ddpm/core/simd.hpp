@@ -61,16 +61,32 @@ T reduce_add(const Pack<T>& pack) {
 /// The first `count` values, 0 behind them; count <= width.
 template <class T>
 Pack<T> load_partial(const T* values, Index count) {
+#if defined(__AVX512F__)
+  const unsigned mask = (1U << count) - 1;
+  if constexpr (std::is_same_v<T, float>)
+    return Pack<T>(_mm512_maskz_loadu_ps(static_cast<__mmask16>(mask), values));
+  else
+    return Pack<T>(_mm512_maskz_loadu_pd(static_cast<__mmask8>(mask), values));
+#else
   alignas(64) T padded[static_cast<std::size_t>(width<T>)] = {};
   std::memcpy(padded, values, static_cast<std::size_t>(count) * sizeof(T));
   return load(padded);
+#endif
 }
 
 template <class T>
 void store_partial(T* values, const Pack<T>& pack, Index count) {
+#if defined(__AVX512F__)
+  const unsigned mask = (1U << count) - 1;
+  if constexpr (std::is_same_v<T, float>)
+    _mm512_mask_storeu_ps(values, static_cast<__mmask16>(mask), pack);
+  else
+    _mm512_mask_storeu_pd(values, static_cast<__mmask8>(mask), pack);
+#else
   alignas(64) T padded[static_cast<std::size_t>(width<T>)];
   store(padded, pack);
   std::memcpy(values, padded, static_cast<std::size_t>(count) * sizeof(T));
+#endif
 }
 
 /// out[i] = f(in[i]...) for i < count; f takes and returns packs. out may be one of the inputs.
@@ -79,6 +95,36 @@ void map(F&& f, Index count, T* out, const In*... in) {
   Index i = 0;
   for (; i + width<T> <= count; i += width<T>) store<T>(out + i, f(load(in + i)...));
   if (i < count) store_partial<T>(out + i, f(load_partial(in + i, count - i)...), count - i);
+}
+
+/// `Packs` whole packs of columns from `first` on, or one that has `valid` values.
+template <class T, int Packs, bool Whole>
+struct Strip {
+  static constexpr int packs = Packs;
+  Index first, valid;
+
+  Pack<T> load(const T* row, int q) const {
+    if constexpr (Whole)
+      return simd::load(row + first + q * width<T>);
+    else
+      return load_partial(row + first, valid);
+  }
+  void store(T* row, int q, const Pack<T>& pack) const {
+    if constexpr (Whole)
+      simd::store(row + first + q * width<T>, pack);
+    else
+      store_partial(row + first, pack, valid);
+  }
+};
+
+/// Calls f(strip) for strips of two packs or less that cover `columns`: loops over rows go inside,
+/// so that what depends on the column alone stays in registers.
+template <class T, class F>
+void for_each_strip(Index columns, const F& f) {
+  Index c = 0;
+  for (; c + 2 * width<T> <= columns; c += 2 * width<T>) f(Strip<T, 2, true>{c, 2 * width<T>});
+  for (; c + width<T> <= columns; c += width<T>) f(Strip<T, 1, true>{c, width<T>});
+  if (c < columns) f(Strip<T, 1, false>{c, columns - c});
 }
 
 /// The sum of f(in[i]...) over i < count, in an order fixed by count; f must give 0 for zeros.

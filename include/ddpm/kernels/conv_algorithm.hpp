@@ -28,15 +28,15 @@ inline ConvAlgorithm conv_algorithm() {
 
 namespace kernels {
 
-/// True for 3x3 kernels of stride 1, 32 channels or more each way, and maps of 6x6 or more, four
-/// tiles an image. Below that the transforms and the tiles' overhang cost what the products save
-/// (bench_conv2d; Zen 4). The batch has no say, so that an image's bits do not depend on it.
+/// True for 3x3 kernels of stride 1, 32 channels or more each way, and maps of 4x4 or more. Below
+/// that the transforms and the tiles' overhang cost what the products save (bench_conv2d; Zen 4).
+/// The batch has no say, so that an image's bits do not depend on it.
 inline bool winograd_pays(const Window& g, Index C_in, Index C_out) {
   const Padding& pad = g.padding;
   const auto narrow = [](Index p) { return p <= 2; };  // the data gradient pads by 2 - p
   return conv_algorithm() == ConvAlgorithm::automatic && g.KH == 3 && g.KW == 3 && g.stride == 1 &&
          narrow(pad.top) && narrow(pad.bottom) && narrow(pad.left) && narrow(pad.right) &&
-         std::min(C_in, C_out) >= 32 && std::min({g.H, g.W, g.OH, g.OW}) >= 6;
+         std::min(C_in, C_out) >= 32 && std::min({g.H, g.W, g.OH, g.OW}) >= 4;
 }
 
 }  // namespace kernels

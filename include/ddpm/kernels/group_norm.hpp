@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cmath>
+#include <functional>
 
 #include "ddpm/core/scratch.hpp"
 #include "ddpm/kernels/column_sums.hpp"
@@ -71,18 +72,49 @@ void spread_group_means(Index size, T divisor, Index channels, T* values) {
 template <class T>
 void band_moments(const T* x, Index stride, Index P, Index channels, Index size, T* mean,
                   T* variance) {
-  std::fill_n(mean, channels, T(0));
-  std::fill_n(variance, channels, T(0));
-  const auto add = [](const auto& sum, const auto& v) { return sum + v; };
-  for (Index p = 0; p < P; ++p) simd::map(add, channels, mean, mean, x + p * stride);
+  simd::for_each_strip<T>(channels, [&](const auto& strip) {
+    constexpr int packs = std::decay_t<decltype(strip)>::packs;
+    simd::Pack<T> sum[packs];
+    for (auto& s : sum) s = simd::Pack<T>(T(0));
+    for (Index p = 0; p < P; ++p)
+      for (int q = 0; q < packs; ++q) sum[q] += strip.load(x + p * stride, q);
+    for (int q = 0; q < packs; ++q) strip.store(mean, q, sum[q]);
+  });
   spread_group_means(size, T(size * P), channels, mean);
-  const auto add_square = [](const auto& sum, const auto& v, const auto& m) {
-    const auto d = v - m;
-    return simd::fma(d, d, sum);
-  };
-  for (Index p = 0; p < P; ++p)
-    simd::map(add_square, channels, variance, variance, x + p * stride, mean);
+  simd::for_each_strip<T>(channels, [&](const auto& strip) {
+    constexpr int packs = std::decay_t<decltype(strip)>::packs;
+    simd::Pack<T> sum[packs], m[packs];
+    for (int q = 0; q < packs; ++q) {
+      sum[q] = simd::Pack<T>(T(0));
+      m[q] = strip.load(mean, q);
+    }
+    for (Index p = 0; p < P; ++p)
+      for (int q = 0; q < packs; ++q) {
+        const simd::Pack<T> d = strip.load(x + p * stride, q) - m[q];
+        sum[q] = simd::fma(d, d, sum[q]);
+      }
+    for (int q = 0; q < packs; ++q) strip.store(variance, q, sum[q]);
+  });
   spread_group_means(size, T(size * P), channels, variance);
+}
+
+/// y = act((x - mean) * factor + shift) for the P pixels of a band.
+template <class T, class Act>
+void normalise_band(const T* x, T* y, Index stride, Index P, Index channels, const T* mean,
+                    const T* factor, const T* shift, const Act& act) {
+  simd::for_each_strip<T>(channels, [&](const auto& strip) {
+    constexpr int packs = std::decay_t<decltype(strip)>::packs;
+    simd::Pack<T> m[packs], a[packs], b[packs];
+    for (int q = 0; q < packs; ++q) {
+      m[q] = strip.load(mean, q);
+      a[q] = strip.load(factor, q);
+      b[q] = strip.load(shift, q);
+    }
+    for (Index p = 0; p < P; ++p)
+      for (int q = 0; q < packs; ++q)
+        strip.store(y + p * stride, q,
+                    act(simd::fma(strip.load(x + p * stride, q) - m[q], a[q], b[q])));
+  });
 }
 
 }  // namespace detail
@@ -114,17 +146,10 @@ void group_norm_forward(View<const T> x, View<const T> gamma, View<const T> beta
       factor[c] = gamma[first + c] * rstd;
       shift[c] = beta[first + c];
     }
-    const auto normalise = [](const auto& v, const auto& m, const auto& a, const auto& b) {
-      return simd::fma(v - m, a, b);
-    };
-    const auto normalise_silu = [&](const auto& v, const auto& m, const auto& a, const auto& b) {
-      return Silu()(normalise(v, m, a, b));
-    };
-    for (Index p = 0; p < P; ++p)
-      if (activation == Activation::silu)
-        simd::map(normalise_silu, channels, out + p * C, in + p * C, mean, factor, shift);
-      else
-        simd::map(normalise, channels, out + p * C, in + p * C, mean, factor, shift);
+    if (activation == Activation::silu)
+      detail::normalise_band(in, out, C, P, channels, mean, factor, shift, Silu());
+    else
+      detail::normalise_band(in, out, C, P, channels, mean, factor, shift, std::identity());
   });
 }
 
@@ -138,25 +163,33 @@ struct GroupNormBand {
   const T *gamma, *beta, *mean, *rstd;  ///< a value a channel
 
   /// Writes du = dy act'(u) to `du` and sums du and du * xhat over pixels.
-  void sum_gradients(Activation activation, T* du, T* sum, T* sum_xhat) const {
-    std::fill_n(sum, channels, T(0));
-    std::fill_n(sum_xhat, channels, T(0));
-    const auto through_silu = [](const auto& g, const auto& v, const auto& m, const auto& r,
-                                 const auto& a, const auto& b) {
-      return SiluBackward()(g, simd::fma((v - m) * r, a, b));
-    };
-    const auto add = [](const auto& total, const auto& g) { return total + g; };
-    const auto add_xhat = [](const auto& total, const auto& g, const auto& v, const auto& m,
-                             const auto& r) { return simd::fma(g, (v - m) * r, total); };
-    for (Index p = 0; p < P; ++p) {
-      const T *g = dy + p * stride, *v = x + p * stride;
-      if (activation == Activation::silu)
-        simd::map(through_silu, channels, du + p * stride, g, v, mean, rstd, gamma, beta);
-      else
-        std::copy_n(g, channels, du + p * stride);
-      simd::map(add, channels, sum, sum, du + p * stride);
-      simd::map(add_xhat, channels, sum_xhat, sum_xhat, du + p * stride, v, mean, rstd);
-    }
+  /// act_backward(dy, u) gives du.
+  template <class ActBackward>
+  void sum_gradients(const ActBackward& act_backward, T* du, T* sum, T* sum_xhat) const {
+    simd::for_each_strip<T>(channels, [&](const auto& strip) {
+      constexpr int packs = std::decay_t<decltype(strip)>::packs;
+      simd::Pack<T> m[packs], r[packs], a[packs], b[packs], s[packs], s_xhat[packs];
+      for (int q = 0; q < packs; ++q) {
+        m[q] = strip.load(mean, q);
+        r[q] = strip.load(rstd, q);
+        a[q] = strip.load(gamma, q);
+        b[q] = strip.load(beta, q);
+        s[q] = s_xhat[q] = simd::Pack<T>(T(0));
+      }
+      for (Index p = 0; p < P; ++p)
+        for (int q = 0; q < packs; ++q) {
+          const simd::Pack<T> xhat = (strip.load(x + p * stride, q) - m[q]) * r[q];
+          const simd::Pack<T> g =
+              act_backward(strip.load(dy + p * stride, q), simd::fma(xhat, a[q], b[q]));
+          s[q] += g;
+          s_xhat[q] = simd::fma(g, xhat, s_xhat[q]);
+          strip.store(du + p * stride, q, g);
+        }
+      for (int q = 0; q < packs; ++q) {
+        strip.store(sum, q, s[q]);
+        strip.store(sum_xhat, q, s_xhat[q]);
+      }
+    });
   }
 
   /// dx = rstd (gamma du - E[gamma du] - xhat E[gamma du xhat]), means over the group; in place.
@@ -174,13 +207,22 @@ struct GroupNormBand {
       m1[c] *= rstd[c];
       m2[c] *= rstd[c] * rstd[c];
     }
-    const auto combine = [](const auto& g, const auto& v, const auto& m, const auto& f,
-                            const auto& mean1, const auto& mean2) {
-      return simd::fma(g, f, -simd::fma(v - m, mean2, mean1));
-    };
-    for (Index p = 0; p < P; ++p)
-      simd::map(combine, channels, du + p * stride, du + p * stride, x + p * stride, mean, factor,
-                m1, m2);
+    simd::for_each_strip<T>(channels, [&](const auto& strip) {
+      constexpr int packs = std::decay_t<decltype(strip)>::packs;
+      simd::Pack<T> m[packs], f[packs], mean1[packs], mean2[packs];
+      for (int q = 0; q < packs; ++q) {
+        m[q] = strip.load(mean, q);
+        f[q] = strip.load(factor, q);
+        mean1[q] = strip.load(m1, q);
+        mean2[q] = strip.load(m2, q);
+      }
+      for (Index p = 0; p < P; ++p)
+        for (int q = 0; q < packs; ++q) {
+          const simd::Pack<T> d = strip.load(x + p * stride, q) - m[q];
+          const simd::Pack<T> g = strip.load(du + p * stride, q);
+          strip.store(du + p * stride, q, simd::fma(g, f[q], -simd::fma(d, mean2[q], mean1[q])));
+        }
+    });
   }
 };
 
@@ -209,7 +251,10 @@ void group_norm_backward(View<const T> dy, View<const T> x, View<const T> gamma,
         dy.data + start,    x.data + start,    P,    C,   channels, size,
         gamma.data + first, beta.data + first, mean, rstd};
     T *sum = sums.data() + n * C + first, *sum_xhat = sum + N * C;
-    band.sum_gradients(activation, out + start, sum, sum_xhat);
+    if (activation == Activation::silu)
+      band.sum_gradients(SiluBackward(), out + start, sum, sum_xhat);
+    else
+      band.sum_gradients([](const auto& g, const auto&) { return g; }, out + start, sum, sum_xhat);
     if (!dx.empty()) band.finish(sum, sum_xhat, out + start);
   });
   if (!dbeta.empty()) column_sums<T>({sums.data(), {N, C}}, dbeta);

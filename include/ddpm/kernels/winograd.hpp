@@ -5,7 +5,8 @@
 //
 // A tile is 4x4 pixels of the output. U and Z of a block of tiles are made first, by all threads;
 // they are sized for the shared cache. Then each task takes a panel of output channels: its V and M
-// stay in the second-level cache. Each tile's sums run over C_in in ascending order, so that an
+// stay in the second-level cache. Few channels leave room there for U too: then a task makes its
+// own, for all panels. Each tile's sums run over C_in in ascending order, so that an
 // image's bits do not depend on its batch.
 //
 // SPDX-License-Identifier: MIT
@@ -21,7 +22,8 @@ namespace ddpm::inline DDPM_ABI::kernels::winograd {
 inline constexpr Index block_bytes = Index{12} << 20;  ///< of all planes of one block of tiles
 inline constexpr Index task_tiles = 64 / tile_rows * tile_rows;  ///< tiles whose M a task holds
 inline constexpr Index task_terms = 64;                          ///< C_in whose V a task holds
-inline constexpr Index task_rows = 64 / tile_rows * tile_rows;   ///< C_in of a task of weights
+inline constexpr Index private_terms = 64;  ///< up to so many C_in a task makes its own U
+inline constexpr Index task_rows = 64 / tile_rows * tile_rows;  ///< C_in of a task of weights
 
 /// The tiles of a window's small map.
 struct Tiling {
@@ -231,13 +233,26 @@ void convolve(const Window& g, View<const T> x, const Filters<T>& w, Index C_out
   const Tiling tiling(g);
   const Index C_in = x.shape.back(), tiles = tiling.count();
   const Index panels = (C_out + width - 1) / width;
+  const PanelTask<T, Packs> work(g, C_in, C_out, w);
+  const auto fill = [&](Index first, Index count, const Planes<T>& u) {
+    fill_planes<InputTransform>(x.data, g.H, g.W, C_in, g.padding, tiling, first, count, u);
+  };
+  if (C_in <= private_terms) {
+    parallel_for((tiles + task_tiles - 1) / task_tiles, [&](Index task) {
+      const Index first = task * task_tiles, count = std::min(task_tiles, tiles - first);
+      Scratch<T> memory(Planes<T>::size(task_tiles, C_in));
+      const Planes<T> u(memory.data(), task_tiles, C_in);
+      fill(first, count, u);
+      for (Index panel = 0; panel < panels; ++panel) work.run(u, first, 0, count, panel, epilogue);
+    });
+    return;
+  }
   const Index block = tiles_of_block<T>(tiles, C_in);
   Scratch<T> memory(Planes<T>::size(block, C_in));
   const Planes<T> u(memory.data(), block, C_in);
-  const PanelTask<T, Packs> work(g, C_in, C_out, w);
   for (Index first = 0; first < tiles; first += block) {
     const Index count = std::min(block, tiles - first);
-    fill_planes<InputTransform>(x.data, g.H, g.W, C_in, g.padding, tiling, first, count, u);
+    fill(first, count, u);
     const Index ranges = (count + task_tiles - 1) / task_tiles;
     parallel_for(ranges * panels, [&](Index task) {
       const Index begin = task / panels * task_tiles;
