@@ -12,5 +12,5 @@ echo "building"
 cmake --build build/quickstart --target train_mnist >/dev/null
 
 build/quickstart/examples/train_mnist examples/fashion/train-images-idx3-ubyte.gz \
-  --steps 850 --minutes 5 --cosine --samples 36 --out out "$@"
+  --steps 1300 --minutes 5 --cosine --samples 36 --out out "$@"
 echo "Look at samples.png, a grid of generated pictures, and strip.png, one coming out of the noise."

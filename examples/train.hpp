@@ -24,7 +24,7 @@ struct TrainSettings {
 
   TrainSettings() {
     trainer.batch_size = 32;
-    trainer.steps = 1800;
+    trainer.steps = 3000;
     trainer.learning_rate = 1e-3;
     trainer.warmup_steps = 100;
     trainer.ema_decay = 0.999;
