@@ -1,106 +1,199 @@
 #!/usr/bin/env python3
-"""This library against PyTorch: a training step and a denoising step of the three presets, sides alternating.
+"""This library against the engines that run the same networks on a CPU, sides alternating.
 
-    python3 bench/compare_pytorch.py BUILD_FOLDER [--threads 2] [--rounds 5] [--presets ...] [--json FILE]
+    python3 bench/compare_pytorch.py BUILD_FOLDER [--threads 2] [--rounds 5] [--rows ...] [--json FILE]
 
-BUILD_FOLDER holds a Release build with -DDDPM_BUILD_BENCH=ON. Needs an interpreter with PyTorch. A training step is
-forward, mean squared error, backward and Adam; a denoising step is forward without gradients; both in float32. PyTorch
-runs in three modes (eager, channels_last, compile); the ratio is that of the fastest mode's median to ours.
+BUILD_FOLDER holds a Release build with -DDDPM_BUILD_BENCH=ON. The peers are installed into an environment of their own
+(--environment, by default ~/.cache/ddpm-peers) if they are not there. In float32:
+
+    train     forward, mean squared error, backward and Adam, against PyTorch (eager, channels_last, compile)
+    denoise   forward without gradients, against those, ONNX Runtime and OpenVINO (both from an ONNX file)
+
+Every round times each peer, then this library in a process of its own; seconds are medians over the rounds, the ratio
+is that of the fastest peer's median to ours. `memory` is the highest resident size of a process that takes three steps.
 """
 import argparse
 import json
+import os
 import pathlib
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+import venv
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "tests" / "parity"))
-import torch  # noqa: E402
-import torch.nn.functional as F  # noqa: E402
-from export import CASES  # noqa: E402
-from networks import TutorialUNet, UNet  # noqa: E402
-
+HERE = pathlib.Path(__file__).resolve()
 BATCH = {"ho2020_cifar10": 8, "mnist_small": 32, "tutorial": 32}
 DROPOUT = {"ho2020_cifar10": 0.1}
+MODES = ["eager", "channels_last", "compile"]
+ENGINES = ["onnxruntime", "openvino"]
+ROWS = [f"train/{preset}/{batch}" for preset, batch in BATCH.items()] + \
+       [f"denoise/{preset}/{batch}" for preset, batch in BATCH.items()] + \
+       ["denoise/ho2020_cifar10/1", "denoise/ho2020_cifar10/64"]
 
 
-class Peer:
+def enter_environment(folder):
+    """Goes on inside the environment, which is made at the first call."""
+    python = pathlib.Path(folder) / "bin" / "python"
+    if pathlib.Path(sys.prefix).resolve() == pathlib.Path(folder).resolve():
+        return
+    if not python.exists():
+        print(f"installing the peers into {folder}", flush=True)
+        venv.create(folder, with_pip=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", "torch==2.13.0", "numpy", "onnx", "onnxruntime",
+                        "openvino"], check=True)
+    os.execv(python, [str(python), str(HERE), *sys.argv[1:]])
+
+
+class Torch:
     """One preset in one mode of PyTorch."""
 
-    def __init__(self, preset, mode):
+    def __init__(self, preset, batch, mode):
+        import torch
+        sys.path.insert(0, str(HERE.parent.parent / "tests" / "parity"))
+        from export import CASES
+        from networks import TutorialUNet, UNet
         kind, config, _, size = CASES[preset]
         torch.manual_seed(0)
         network = {"UNet": UNet, "TutorialUNet": TutorialUNet}[kind](**config)
         for module in network.modules():
             if hasattr(module, "dropout"):
                 module.dropout.p = DROPOUT.get(preset, 0.0)
-        self.x = torch.randn(BATCH[preset], config["image_channels"], size, size)
-        self.t = torch.randint(0, 1000, (BATCH[preset],))
-        if mode != "eager":
+        self.torch = torch
+        self.x = torch.randn(batch, config["image_channels"], size, size)
+        self.t = torch.randint(0, 1000, (batch,))
+        if mode in ("channels_last", "compile"):
             network = network.to(memory_format=torch.channels_last)
             self.x = self.x.contiguous(memory_format=torch.channels_last)
         self.network, self.adam = network, torch.optim.Adam(network.parameters(), 2e-4)
         self.run = torch.compile(network) if mode == "compile" else network
 
     def train(self):
+        torch = self.torch
         self.network.train()
         self.adam.zero_grad()
-        F.mse_loss(self.run(self.x, self.t), torch.randn_like(self.x)).backward()
+        torch.nn.functional.mse_loss(self.run(self.x, self.t), torch.randn_like(self.x)).backward()
         self.adam.step()
 
     def denoise(self):
         self.network.eval()
-        with torch.no_grad():
+        with self.torch.no_grad():
             self.run(self.x, self.t)
 
 
-def seconds(step):
+class Engine:
+    """One preset in an inference engine, by way of an ONNX file."""
+
+    def __init__(self, preset, batch, engine, threads):
+        peer = Torch(preset, batch, "eager")
+        peer.network.eval()
+        with tempfile.TemporaryDirectory() as folder:
+            file = f"{folder}/network.onnx"
+            peer.torch.onnx.export(peer.network, (peer.x, peer.t), file, input_names=["x", "t"], dynamo=False)
+            feed = {"x": peer.x.numpy(), "t": peer.t.numpy()}
+            with peer.torch.no_grad():
+                expected = peer.network(peer.x, peer.t).numpy()
+            self.denoise = getattr(self, engine)(file, feed, threads)
+        difference = abs(self.denoise() - expected).max() / expected.std()
+        assert difference < 1e-3, f"{engine} disagrees with PyTorch by {difference}"
+
+    @staticmethod
+    def onnxruntime(file, feed, threads):
+        import onnxruntime
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        return lambda: session.run(None, feed)[0]
+
+    @staticmethod
+    def openvino(file, feed, threads):
+        import openvino
+        config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
+        model = openvino.Core().compile_model(file, "CPU", config)
+        return lambda: model(feed)[0]
+
+
+def make_peer(name, preset, batch, threads):
+    return Engine(preset, batch, name, threads) if name in ENGINES else Torch(preset, batch, name)
+
+
+def seconds(step, count):
     start = time.perf_counter()
-    step()
-    return time.perf_counter() - start
+    for _ in range(count):
+        step()
+    return (time.perf_counter() - start) / count
 
 
-def ours(build, preset, what, threads):
-    """Mean seconds of one step, from a process that warms up first."""
-    name = f"{what}_step/{preset}/batch:{BATCH[preset]}/threads:{threads}"
-    out = subprocess.run([f"{build}/bench/bench_unet", f"--benchmark_filter=^{name}/", "--benchmark_format=json"],
-                         check=True, capture_output=True, text=True).stdout
-    return json.loads(out)["benchmarks"][0]["real_time"] / 1e3
+def resident(command):
+    """Standard output of a command, and its highest resident size in MB."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    out = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    assert status == 0, f"{command} failed"
+    return out, usage.ru_maxrss / 1024
+
+
+def ours(build, row, threads):
+    """Seconds of one step, its share of the multiply-add peak, and MB."""
+    step, preset, batch = row.split("/")
+    name = f"{step}_step/{preset}/batch:{batch}/threads:{threads}"
+    out, size = resident([f"{build}/bench/bench_unet", f"--benchmark_filter=^{name}/", "--benchmark_format=json"])
+    result = json.loads(out)["benchmarks"][0]
+    return result["real_time"] / 1e3, result["of_peak"], size
+
+
+def compare(row, args):
+    step, preset, batch = row.split("/")
+    names = MODES + (ENGINES if step == "denoise" else [])
+    peers = {name: make_peer(name, preset, int(batch), args.threads) for name in names}
+    for peer in peers.values():  # compile, fill caches
+        for _ in range(3):
+            getattr(peer, step)()
+    times, mine = {name: [] for name in peers}, []
+    for _ in range(args.rounds):
+        for name, peer in peers.items():
+            times[name].append(seconds(getattr(peer, step), 3))
+        mine.append(ours(args.build, row, args.threads))
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    best = min(medians, key=medians.get)
+    own = [m[0] for m in mine]
+    peer_memory = resident([sys.executable, str(HERE), args.build, "--environment", args.environment, "--threads",
+                            str(args.threads), "--steps-of", row, best])[1]
+    each = [a / b for a, b in zip(times[best], own)]
+    result = dict(step=step, preset=preset, batch=int(batch), threads=args.threads, peer_seconds=times,
+                  ddpm_seconds=own, fastest_peer=best, ratio=medians[best] / statistics.median(own),
+                  ratio_range=[min(each), max(each)], share_of_peak=statistics.median(m[1] for m in mine),
+                  peer_memory_mb=peer_memory, ddpm_memory_mb=mine[0][2])
+    print(f"| {preset} | {batch} | {step} | {medians[best]:.3f} | {best} | {statistics.median(own):.3f} | "
+          f"{result['ratio']:.2f} ({min(each):.2f}-{max(each):.2f}) | {100 * result['share_of_peak']:.0f} % | "
+          f"{peer_memory:.0f} | {result['ddpm_memory_mb']:.0f} |", flush=True)
+    return result
 
 
 def main():
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("build")
+    parser.add_argument("--environment", default=os.path.expanduser("~/.cache/ddpm-peers"))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--presets", default=",".join(BATCH))
-    parser.add_argument("--modes", default="eager,channels_last,compile")
+    parser.add_argument("--rows", default=",".join(ROWS), help="comma-separated STEP/PRESET/BATCH")
     parser.add_argument("--json")
+    parser.add_argument("--steps-of", nargs=2, metavar=("ROW", "PEER"), help=argparse.SUPPRESS)
     args = parser.parse_args()
+    enter_environment(args.environment)
+    import torch
     torch.set_num_threads(args.threads)
-    rows = []
-    print(f"PyTorch {torch.__version__}, {args.threads} threads, median of {args.rounds} alternating rounds")
-    print(f"{'preset':16}{'batch':>6}  {'step':8}{'PyTorch s':>10}  {'mode':14}{'ddpm s':>8}{'ratio':>7}{'(rounds)':>16}")
-    for preset in args.presets.split(","):
-        peers = {mode: Peer(preset, mode) for mode in args.modes.split(",")}
-        for what in ("train", "denoise"):
-            for peer in peers.values():  # compile, fill caches
-                for _ in range(3):
-                    getattr(peer, what)()
-            times, mine = {mode: [] for mode in peers}, []
-            for _ in range(args.rounds):
-                for mode, peer in peers.items():
-                    times[mode].append(statistics.mean(seconds(getattr(peer, what)) for _ in range(3)))
-                mine.append(ours(args.build, preset, what, args.threads))
-            medians = {mode: statistics.median(values) for mode, values in times.items()}
-            best = min(medians, key=medians.get)
-            ratio = medians[best] / statistics.median(mine)
-            each = [a / b for a, b in zip(times[best], mine)]
-            rows.append(dict(preset=preset, batch=BATCH[preset], step=what, threads=args.threads, torch=torch.__version__,
-                             torch_seconds=times, ddpm_seconds=mine, fastest_mode=best, ratio=ratio))
-            print(f"{preset:16}{BATCH[preset]:6}  {what:8}{medians[best]:10.3f}  {best:14}{statistics.median(mine):8.3f}"
-                  f"{ratio:7.2f}{min(each):8.2f} - {max(each):.2f}", flush=True)
+    if args.steps_of:  # a process of its own, whose memory is measured
+        step, preset, batch = args.steps_of[0].split("/")
+        peer = make_peer(args.steps_of[1], preset, int(batch), args.threads)
+        for _ in range(3):
+            getattr(peer, step)()
+        return
+    print(f"PyTorch {torch.__version__}, {args.threads} threads, medians of {args.rounds} alternating rounds\n")
+    print("| network | batch | step | fastest peer, s | which | ddpm, s | ratio (range) | of peak | peer MB | ddpm MB |")
+    print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
+    rows = [compare(row, args) for row in args.rows.split(",")]
     if args.json:
         pathlib.Path(args.json).write_text(json.dumps(rows, indent=1) + "\n")
 

@@ -73,6 +73,10 @@ TEST_CASE("gradcheck: normalisation and activations") {
     };
     check("group_norm", norm, {{2, 3, 3, 6}, {6}, {6}});
     check("group_norm, one value a channel", norm, {{2, 1, 1, 9}, {9}, {9}});
+    const auto joined = [&](const Inputs& in) {
+      return group_norm(in[0], in[1], in[2], 3, 1e-6, activation, in[3]);
+    };
+    check("group_norm of two inputs", joined, {{2, 3, 3, 2}, {9}, {9}, {2, 3, 3, 7}});
   }
   check("silu", [](const Inputs& in) { return silu(in[0]); }, {{37}});
   check("gelu", [](const Inputs& in) { return gelu(in[0]); }, {{37}});
@@ -92,6 +96,9 @@ TEST_CASE("gradcheck: resampling, concat, dropout, loss") {
   check("max_pool2d", [](const Inputs& in) { return max_pool2d(in[0]); }, {{2, 5, 4, 3}});
   check("avg_pool2d", [](const Inputs& in) { return avg_pool2d(in[0], 3); }, {{2, 7, 6, 3}});
   check("upsample", [](const Inputs& in) { return upsample_nearest(in[0], 7, 5); }, {{2, 3, 2, 3}});
+  check("pointwise_conv2d",
+        [](const Inputs& in) { return pointwise_conv2d(in[0], in[1], in[2], in[3]); },
+        {{2, 3, 2, 2}, {2, 3, 2, 5}, {1, 1, 7, 3}, {3}});
   check("concat", [](const Inputs& in) { return concat(in[0], in[1]); },
         {{2, 3, 3, 2}, {2, 3, 3, 5}});
   check("dropout", [](const Inputs& in) { return dropout(in[0], 0.4, Rng(3)); }, {{101}});

@@ -1,5 +1,7 @@
 #include "ddpm/kernels/group_norm.hpp"
 
+#include "ddpm/kernels/concat.hpp"
+
 #include "../reference/reference.hpp"
 #include "../support.hpp"
 
@@ -41,6 +43,36 @@ TEST_CASE_TEMPLATE("group_norm: with SiLU equals the two after each other", T, f
   CHECK(relative_difference<T>(dx2, dx) < tolerance<T>(100));
   CHECK(relative_difference<T>(dgamma2, dgamma) < tolerance<T>(100));
   CHECK(relative_difference<T>(dbeta2, dbeta) < tolerance<T>(100));
+}
+
+TEST_CASE_TEMPLATE("group_norm: channels in two tensors are those of their concatenation", T, float,
+                   double) {
+  // The border lies on a group's, inside a group, inside a pack, and at the first channel.
+  for (const auto& [A, B, G] :
+       {std::array<Index, 3>{32, 32, 8}, {40, 56, 8}, {256, 128, 32}, {33, 67, 4}, {1, 9, 2}}) {
+    CAPTURE(A);
+    const Index C = A + B;
+    const auto a = random_tensor<T>({2, 3, 5, A}, 1), b = random_tensor<T>({2, 3, 5, B}, 2);
+    const auto gamma = random_tensor<T>({C}, 3), beta = random_tensor<T>({C}, 4);
+    const Tensor<T> x({2, 3, 5, C}), y(x.shape()), joined(x.shape()), mean({2, G}), rstd({2, G});
+    kernels::concat_forward<T>(a, b, x);
+    const auto silu = kernels::Activation::silu;
+    kernels::group_norm_forward<T>(x, gamma, beta, T(1e-6), silu, y, {mean, rstd});
+    kernels::group_norm_forward<T>({a, b}, gamma, beta, T(1e-6), silu, joined, {mean, rstd});
+    CHECK(same_bits(y, joined));
+
+    const auto dy = random_tensor<T>(x.shape(), 5);
+    const Tensor<T> dx(x.shape()), da(a.shape()), db(b.shape()), dgamma({C}), dbeta({C});
+    const Tensor<T> dgamma2({C}), dbeta2({C}), da2(a.shape()), db2(b.shape());
+    kernels::group_norm_backward<T>(dy, x, gamma, beta, silu, {mean, rstd}, dx, dgamma, dbeta);
+    kernels::group_norm_backward<T>(dy, {a, b}, gamma, beta, silu, {mean, rstd}, {da, db}, dgamma2,
+                                    dbeta2);
+    kernels::concat_backward<T>(dx, A, da2, db2);
+    CHECK(same_bits(da, da2));
+    CHECK(same_bits(db, db2));
+    CHECK(same_bits(dgamma, dgamma2));
+    CHECK(same_bits(dbeta, dbeta2));
+  }
 }
 
 TEST_CASE("group_norm: large offsets and flat inputs stay finite and right") {

@@ -5,11 +5,13 @@
 //
 // mean and var (biased) are over the P * C/G values of one group of one image.
 // Letters: N images, P pixels, C channels, G groups. NHWC: packs run over channels. A task is one
-// image and a band of channels that holds whole groups.
+// image and a band of channels that holds whole groups. The channels may lie in two tensors, so
+// that a skip connection needs no copy.
 //
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <array>
 #include <cmath>
 #include <functional>
 
@@ -29,19 +31,52 @@ struct GroupStats {
   View<T> rstd;  ///< in units of 1/x
 };
 
+/// Channels [a | b] of the same maps (N, H, W, A) and (N, H, W, B); b may be empty.
+template <class T>
+struct Joined {
+  View<T> a, b;
+
+  Joined(const View<T>& first, const View<T>& second = {}) : a(first), b(second) {}
+  Joined(const Tensor<std::remove_const_t<T>>& first,
+         const Tensor<std::remove_const_t<T>>& second = {})
+      : a(first), b(second) {}
+  operator Joined<const T>() const requires(!std::is_const_v<T>) { return {a, b}; }
+
+  bool empty() const { return a.empty() && b.empty(); }
+  Index channels() const { return a.shape.back() + (b.shape.rank() == 0 ? 0 : b.shape.back()); }
+};
+
 namespace detail {
 
-inline void check_group_norm(const Shape& x, const Shape& gamma, const Shape& beta,
+inline void check_group_norm(const Shape& a, const Shape& b, const Shape& gamma, const Shape& beta,
                              const Shape& mean, const Shape& rstd) {
-  require(x.rank() == 4, "group_norm: x is ", x, ", expected (N, H, W, C)");
+  require(a.rank() == 4, "group_norm: x is ", a, ", expected (N, H, W, C)");
+  require(b.rank() == 0 || (b.rank() == 4 && a[0] == b[0] && a[1] == b[1] && a[2] == b[2]),
+          "group_norm: x is ", a, " and ", b, ", expected (N, H, W, A) and (N, H, W, B)");
   require(mean.rank() == 2, "group_norm: mean is ", mean, ", expected (N, groups)");
-  const Index G = mean[1];
-  require(G > 0 && x[3] % G == 0, "group_norm: ", x[3], " channels do not split into ", G,
-          " groups");
-  require_shape("group_norm: gamma", gamma, {x[3]});
-  require_shape("group_norm: beta", beta, {x[3]});
-  require_shape("group_norm: mean", mean, {x[0], G});
-  require_shape("group_norm: rstd", rstd, {x[0], G});
+  const Index G = mean[1], C = a[3] + (b.rank() == 0 ? 0 : b[3]);
+  require(G > 0 && C % G == 0, "group_norm: ", C, " channels do not split into ", G, " groups");
+  require_shape("group_norm: gamma", gamma, {C});
+  require_shape("group_norm: beta", beta, {C});
+  require_shape("group_norm: mean", mean, {a[0], G});
+  require_shape("group_norm: rstd", rstd, {a[0], G});
+}
+
+/// Some channels of one image in one tensor: `count` of them from the band's channel `offset` on.
+template <class T>
+struct Segment {
+  T* data;  ///< first pixel
+  Index stride, offset, count;
+};
+
+/// A band's channels [first, first + channels) of image n: a part in each tensor, maybe of none.
+template <class T>
+std::array<Segment<T>, 2> band_segments(const Joined<T>& x, Index n, Index first, Index channels) {
+  const Index A = x.a.shape.back(), P = x.a.dim(1) * x.a.dim(2), B = x.channels() - A;
+  const Index in_a = std::clamp<Index>(A - first, 0, channels),
+              start_b = std::max<Index>(first - A, 0);
+  return {Segment<T>{x.a.data + n * P * A + first, A, 0, in_a},
+          Segment<T>{x.b.data + n * P * B + start_b, B, in_a, channels - in_a}};
 }
 
 /// Cuts C channels into bands of whole groups, each about four cache lines wide; calls
@@ -70,39 +105,42 @@ void spread_group_means(Index size, T divisor, Index channels, T* values) {
 /// One band's mean and variance, spread over its channels. Two passes: E[x^2] - E[x]^2 cancels
 /// badly in float when |mean| >> std.
 template <class T>
-void band_moments(const T* x, Index stride, Index P, Index channels, Index size, T* mean,
-                  T* variance) {
-  simd::for_each_strip<T>(channels, [&](const auto& strip) {
-    constexpr int packs = std::decay_t<decltype(strip)>::packs;
-    simd::Pack<T> sum[packs];
-    for (auto& s : sum) s = simd::Pack<T>(T(0));
-    for (Index p = 0; p < P; ++p)
-      for (int q = 0; q < packs; ++q) sum[q] += strip.load(x + p * stride, q);
-    for (int q = 0; q < packs; ++q) strip.store(mean, q, sum[q]);
-  });
+void band_moments(const std::array<Segment<const T>, 2>& segments, Index P, Index channels,
+                  Index size, T* mean, T* variance) {
+  for (const auto& x : segments)
+    simd::for_each_strip<T>(x.count, [&](const auto& strip) {
+      constexpr int packs = std::decay_t<decltype(strip)>::packs;
+      simd::Pack<T> sum[packs];
+      for (auto& s : sum) s = simd::Pack<T>(T(0));
+      for (Index p = 0; p < P; ++p)
+        for (int q = 0; q < packs; ++q) sum[q] += strip.load(x.data + p * x.stride, q);
+      for (int q = 0; q < packs; ++q) strip.store(mean + x.offset, q, sum[q]);
+    });
   spread_group_means(size, T(size * P), channels, mean);
-  simd::for_each_strip<T>(channels, [&](const auto& strip) {
-    constexpr int packs = std::decay_t<decltype(strip)>::packs;
-    simd::Pack<T> sum[packs], m[packs];
-    for (int q = 0; q < packs; ++q) {
-      sum[q] = simd::Pack<T>(T(0));
-      m[q] = strip.load(mean, q);
-    }
-    for (Index p = 0; p < P; ++p)
+  for (const auto& x : segments)
+    simd::for_each_strip<T>(x.count, [&](const auto& strip) {
+      constexpr int packs = std::decay_t<decltype(strip)>::packs;
+      simd::Pack<T> sum[packs], m[packs];
       for (int q = 0; q < packs; ++q) {
-        const simd::Pack<T> d = strip.load(x + p * stride, q) - m[q];
-        sum[q] = simd::fma(d, d, sum[q]);
+        sum[q] = simd::Pack<T>(T(0));
+        m[q] = strip.load(mean + x.offset, q);
       }
-    for (int q = 0; q < packs; ++q) strip.store(variance, q, sum[q]);
-  });
+      for (Index p = 0; p < P; ++p)
+        for (int q = 0; q < packs; ++q) {
+          const simd::Pack<T> d = strip.load(x.data + p * x.stride, q) - m[q];
+          sum[q] = simd::fma(d, d, sum[q]);
+        }
+      for (int q = 0; q < packs; ++q) strip.store(variance + x.offset, q, sum[q]);
+    });
   spread_group_means(size, T(size * P), channels, variance);
 }
 
-/// y = act((x - mean) * factor + shift) for the P pixels of a band.
+/// y = act((x - mean) * factor + shift) for the P pixels of a segment; the others point to its
+/// first channel.
 template <class T, class Act>
-void normalise_band(const T* x, T* y, Index stride, Index P, Index channels, const T* mean,
-                    const T* factor, const T* shift, const Act& act) {
-  simd::for_each_strip<T>(channels, [&](const auto& strip) {
+void normalise_segment(const Segment<const T>& x, T* y, Index stride, Index P, const T* mean,
+                       const T* factor, const T* shift, const Act& act) {
+  simd::for_each_strip<T>(x.count, [&](const auto& strip) {
     constexpr int packs = std::decay_t<decltype(strip)>::packs;
     simd::Pack<T> m[packs], a[packs], b[packs];
     for (int q = 0; q < packs; ++q) {
@@ -113,32 +151,34 @@ void normalise_band(const T* x, T* y, Index stride, Index P, Index channels, con
     for (Index p = 0; p < P; ++p)
       for (int q = 0; q < packs; ++q)
         strip.store(y + p * stride, q,
-                    act(simd::fma(strip.load(x + p * stride, q) - m[q], a[q], b[q])));
+                    act(simd::fma(strip.load(x.data + p * x.stride, q) - m[q], a[q], b[q])));
   });
 }
 
 }  // namespace detail
 
 /// Writes y and stats; the number of groups is read from stats.
-///   x, y         (N, H, W, C); y may alias x
+///   x            (N, H, W, C), or its channels in two parts
+///   y            (N, H, W, C); may alias x where that is one tensor
 ///   gamma, beta  (C)
 ///   eps          added to the variance, so in units of x^2; > 0
 /// Throws PreconditionError if shapes disagree, eps <= 0 or the groups do not divide C.
 template <class T>
-void group_norm_forward(View<const T> x, View<const T> gamma, View<const T> beta, T eps,
+void group_norm_forward(const Joined<const T>& x, View<const T> gamma, View<const T> beta, T eps,
                         Activation activation, View<T> y, GroupStats<T> stats) {
-  detail::check_group_norm(x.shape, gamma.shape, beta.shape, stats.mean.shape, stats.rstd.shape);
-  require_shape("group_norm: y", y.shape, x.shape);
+  detail::check_group_norm(x.a.shape, x.b.shape, gamma.shape, beta.shape, stats.mean.shape,
+                           stats.rstd.shape);
+  const Index N = x.a.dim(0), P = x.a.dim(1) * x.a.dim(2), C = x.channels();
+  const Index G = stats.mean.dim(1), size = C / G;
+  require_shape("group_norm: y", y.shape, {N, x.a.dim(1), x.a.dim(2), C});
   require(eps > 0, "group_norm: eps is ", eps, ", must be positive");
 
-  const Index P = x.dim(1) * x.dim(2), C = x.dim(3), G = stats.mean.dim(1), size = C / G;
-  detail::for_each_band<T>(x.dim(0), C, G, [&](Index n, Index first, Index channels) {
+  detail::for_each_band<T>(N, C, G, [&](Index n, Index first, Index channels) {
     Scratch<T> scratch(4 * channels);
     T *mean = scratch.data(), *variance = mean + channels;
     T *factor = variance + channels, *shift = factor + channels;
-    const T* in = x.data + n * P * C + first;
-    T* out = y.data + n * P * C + first;
-    detail::band_moments(in, C, P, channels, size, mean, variance);
+    const auto segments = detail::band_segments(x, n, first, channels);
+    detail::band_moments(segments, P, channels, size, mean, variance);
     for (Index c = 0; c < channels; ++c) {
       const T rstd = 1 / std::sqrt(variance[c] + eps);
       stats.mean.row(n)[(first + c) / size] = mean[c];
@@ -146,27 +186,32 @@ void group_norm_forward(View<const T> x, View<const T> gamma, View<const T> beta
       factor[c] = gamma[first + c] * rstd;
       shift[c] = beta[first + c];
     }
-    if (activation == Activation::silu)
-      detail::normalise_band(in, out, C, P, channels, mean, factor, shift, Silu());
-    else
-      detail::normalise_band(in, out, C, P, channels, mean, factor, shift, std::identity());
+    for (const auto& part : segments) {
+      const auto run = [&](const auto& act) {
+        detail::normalise_segment(part, y.data + n * P * C + first + part.offset, C, P,
+                                  mean + part.offset, factor + part.offset, shift + part.offset,
+                                  act);
+      };
+      activation == Activation::silu ? run(Silu()) : run(std::identity());
+    }
   });
 }
 
 namespace detail {
 
-/// One band of the backward pass.
+/// One segment of a band in the backward pass. Statistics point to its first channel.
 template <class T>
-struct GroupNormBand {
-  const T *dy, *x;  ///< first pixel
-  Index P, stride, channels, size;
+struct GroupNormSegment {
+  const T* dy;  ///< first pixel
+  Index dy_stride, P;
+  Segment<const T> x;
+  Segment<T> du;                        ///< dx; holds du between the two steps
   const T *gamma, *beta, *mean, *rstd;  ///< a value a channel
 
-  /// Writes du = dy act'(u) to `du` and sums du and du * xhat over pixels.
-  /// act_backward(dy, u) gives du.
+  /// Writes du = act_backward(dy, u) and sums du and du * xhat over pixels.
   template <class ActBackward>
-  void sum_gradients(const ActBackward& act_backward, T* du, T* sum, T* sum_xhat) const {
-    simd::for_each_strip<T>(channels, [&](const auto& strip) {
+  void sum_gradients(const ActBackward& act_backward, T* sum, T* sum_xhat) const {
+    simd::for_each_strip<T>(x.count, [&](const auto& strip) {
       constexpr int packs = std::decay_t<decltype(strip)>::packs;
       simd::Pack<T> m[packs], r[packs], a[packs], b[packs], s[packs], s_xhat[packs];
       for (int q = 0; q < packs; ++q) {
@@ -178,12 +223,12 @@ struct GroupNormBand {
       }
       for (Index p = 0; p < P; ++p)
         for (int q = 0; q < packs; ++q) {
-          const simd::Pack<T> xhat = (strip.load(x + p * stride, q) - m[q]) * r[q];
+          const simd::Pack<T> xhat = (strip.load(x.data + p * x.stride, q) - m[q]) * r[q];
           const simd::Pack<T> g =
-              act_backward(strip.load(dy + p * stride, q), simd::fma(xhat, a[q], b[q]));
+              act_backward(strip.load(dy + p * dy_stride, q), simd::fma(xhat, a[q], b[q]));
           s[q] += g;
           s_xhat[q] = simd::fma(g, xhat, s_xhat[q]);
-          strip.store(du + p * stride, q, g);
+          strip.store(du.data + p * du.stride, q, g);
         }
       for (int q = 0; q < packs; ++q) {
         strip.store(sum, q, s[q]);
@@ -192,70 +237,93 @@ struct GroupNormBand {
     });
   }
 
-  /// dx = rstd (gamma du - E[gamma du] - xhat E[gamma du xhat]), means over the group; in place.
-  void finish(const T* sum, const T* sum_xhat, T* du) const {
-    Scratch<T> scratch(3 * channels);
-    T *m1 = scratch.data(), *m2 = m1 + channels, *factor = m2 + channels;
-    for (Index c = 0; c < channels; ++c) {
-      m1[c] = gamma[c] * sum[c];
-      m2[c] = gamma[c] * sum_xhat[c];
-      factor[c] = gamma[c] * rstd[c];
-    }
-    spread_group_means(size, T(size * P), channels, m1);
-    spread_group_means(size, T(size * P), channels, m2);
-    for (Index c = 0; c < channels; ++c) {
-      m1[c] *= rstd[c];
-      m2[c] *= rstd[c] * rstd[c];
-    }
-    simd::for_each_strip<T>(channels, [&](const auto& strip) {
+  /// dx = factor du - (x - mean) mean2 - mean1, in place.
+  void finish(const T* factor, const T* mean1, const T* mean2) const {
+    simd::for_each_strip<T>(x.count, [&](const auto& strip) {
       constexpr int packs = std::decay_t<decltype(strip)>::packs;
-      simd::Pack<T> m[packs], f[packs], mean1[packs], mean2[packs];
+      simd::Pack<T> m[packs], f[packs], m1[packs], m2[packs];
       for (int q = 0; q < packs; ++q) {
         m[q] = strip.load(mean, q);
         f[q] = strip.load(factor, q);
-        mean1[q] = strip.load(m1, q);
-        mean2[q] = strip.load(m2, q);
+        m1[q] = strip.load(mean1, q);
+        m2[q] = strip.load(mean2, q);
       }
       for (Index p = 0; p < P; ++p)
         for (int q = 0; q < packs; ++q) {
-          const simd::Pack<T> d = strip.load(x + p * stride, q) - m[q];
-          const simd::Pack<T> g = strip.load(du + p * stride, q);
-          strip.store(du + p * stride, q, simd::fma(g, f[q], -simd::fma(d, mean2[q], mean1[q])));
+          T* at = du.data + p * du.stride;
+          const simd::Pack<T> d = strip.load(x.data + p * x.stride, q) - m[q];
+          strip.store(at, q, simd::fma(strip.load(at, q), f[q], -simd::fma(d, m2[q], m1[q])));
         }
     });
   }
 };
 
+/// What a band's channels need for dx = rstd (gamma du - E[gamma du] - xhat E[gamma du xhat]),
+/// means over the group, given the sums of du and du xhat over pixels.
+template <class T>
+void gradient_means(Index size, Index P, Index channels, const T* gamma, const T* rstd,
+                    const T* sum, const T* sum_xhat, T* factor, T* mean1, T* mean2) {
+  for (Index c = 0; c < channels; ++c) {
+    mean1[c] = gamma[c] * sum[c];
+    mean2[c] = gamma[c] * sum_xhat[c];
+    factor[c] = gamma[c] * rstd[c];
+  }
+  spread_group_means(size, T(size * P), channels, mean1);
+  spread_group_means(size, T(size * P), channels, mean2);
+  for (Index c = 0; c < channels; ++c) {
+    mean1[c] *= rstd[c];
+    mean2[c] *= rstd[c] * rstd[c];
+  }
+}
+
 }  // namespace detail
 
-/// With L = <dy, y>, writes dx, dgamma and dbeta; an empty view is not needed. stats are those that
-/// the forward pass wrote.
+/// With L = <dy, y>, writes dx (in the same parts as x), dgamma and dbeta; an empty view is not
+/// needed. stats are those that the forward pass wrote.
 template <class T>
-void group_norm_backward(View<const T> dy, View<const T> x, View<const T> gamma, View<const T> beta,
-                         Activation activation, GroupStats<const T> stats, View<T> dx,
-                         View<T> dgamma, View<T> dbeta) {
-  const Index N = x.dim(0), P = x.dim(1) * x.dim(2), C = x.dim(3), G = stats.mean.dim(1);
-  const Index size = C / G;
+void group_norm_backward(View<const T> dy, const Joined<const T>& x, View<const T> gamma,
+                         View<const T> beta, Activation activation, GroupStats<const T> stats,
+                         const Joined<T>& dx, View<T> dgamma, View<T> dbeta) {
+  const Index N = x.a.dim(0), P = x.a.dim(1) * x.a.dim(2), C = x.channels();
+  const Index G = stats.mean.dim(1), size = C / G;
   Scratch<T> sums(2 * N * C);  // of du, then of du xhat; (N, C) each
-  Scratch<T> unwanted(dx.empty() ? x.size() : 0);
-  T* out = dx.empty() ? unwanted.data() : dx.data;
+  const auto wanted = [](const View<T>& d, const View<const T>& original, const Scratch<T>& spare) {
+    return View<T>(d.empty() ? spare.data() : d.data, original.shape);
+  };
+  const Scratch<T> spare_a(dx.a.empty() ? x.a.size() : 0), spare_b(dx.b.empty() ? x.b.size() : 0);
+  const Joined<T> du(wanted(dx.a, x.a, spare_a), wanted(dx.b, x.b, spare_b));
   detail::for_each_band<T>(N, C, G, [&](Index n, Index first, Index channels) {
-    Scratch<T> moments(2 * channels);
-    T *mean = moments.data(), *rstd = mean + channels;
+    Scratch<T> scratch(5 * channels);
+    T *mean = scratch.data(), *rstd = mean + channels, *factor = rstd + channels;
+    T *mean1 = factor + channels, *mean2 = mean1 + channels;
     for (Index c = 0; c < channels; ++c) {
       mean[c] = stats.mean.row(n)[(first + c) / size];
       rstd[c] = stats.rstd.row(n)[(first + c) / size];
     }
-    const Index start = n * P * C + first;
-    const detail::GroupNormBand<T> band{
-        dy.data + start,    x.data + start,    P,    C,   channels, size,
-        gamma.data + first, beta.data + first, mean, rstd};
+    const auto xs = detail::band_segments(x, n, first, channels);
+    const auto dus = detail::band_segments(du, n, first, channels);
     T *sum = sums.data() + n * C + first, *sum_xhat = sum + N * C;
-    if (activation == Activation::silu)
-      band.sum_gradients(SiluBackward(), out + start, sum, sum_xhat);
-    else
-      band.sum_gradients([](const auto& g, const auto&) { return g; }, out + start, sum, sum_xhat);
-    if (!dx.empty()) band.finish(sum, sum_xhat, out + start);
+    const auto for_each_segment = [&](const auto& f) {
+      for (std::size_t i = 0; i < xs.size(); ++i) {
+        const Index at = xs[i].offset, c = first + at;
+        f(detail::GroupNormSegment<T>{dy.data + n * P * C + c, C, P, xs[i], dus[i], gamma.data + c,
+                                      beta.data + c, mean + at, rstd + at},
+          at);
+      }
+    };
+    for_each_segment([&](const auto& segment, Index at) {
+      if (activation == Activation::silu)
+        segment.sum_gradients(SiluBackward(), sum + at, sum_xhat + at);
+      else
+        segment.sum_gradients([](const auto& g, const auto&) { return g; }, sum + at,
+                              sum_xhat + at);
+    });
+    if (dx.empty()) return;
+    detail::gradient_means(size, P, channels, gamma.data + first, rstd, sum, sum_xhat, factor,
+                           mean1, mean2);
+    for_each_segment([&](const auto& segment, Index at) {
+      segment.finish(factor + at, mean1 + at, mean2 + at);
+    });
   });
   if (!dbeta.empty()) column_sums<T>({sums.data(), {N, C}}, dbeta);
   if (!dgamma.empty()) column_sums<T>({sums.data() + N * C, {N, C}}, dgamma);

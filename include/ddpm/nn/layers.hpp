@@ -122,8 +122,10 @@ struct GroupNorm {
             " channels do not split into ", group_count, " groups");
   }
 
-  Variable<T> operator()(const Variable<T>& x, Activation activation = Activation::none) const {
-    return group_norm(x, gamma, beta, groups, T(1e-6), activation);
+  /// Of x, or of the channels [x | skip].
+  Variable<T> operator()(const Variable<T>& x, Activation activation = Activation::none,
+                         const Variable<T>& skip = {}) const {
+    return group_norm(x, gamma, beta, groups, T(1e-6), activation, skip);
   }
 
   static void members(auto& self, auto&& visit) {

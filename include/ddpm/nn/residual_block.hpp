@@ -2,12 +2,14 @@
 //
 //   h = conv1(silu(norm1(x))) + time(e),   y = shortcut(x) + conv2(dropout(silu(norm2(h))))
 //
-// The time term enters as conv1's bias, one row an image; the shortcut as conv2's residual.
+// The time term enters as conv1's bias, one row an image; the shortcut as conv2's residual. On the
+// way up x is [x | skip], read where the two lie.
 //
 // SPDX-License-Identifier: MIT
 #pragma once
 
 #include "ddpm/autograd/ops/arithmetic.hpp"
+#include "ddpm/autograd/ops/concat.hpp"
 #include "ddpm/autograd/ops/dropout.hpp"
 #include "ddpm/nn/layers.hpp"
 
@@ -34,13 +36,20 @@ struct ResidualBlock {
     if (in != out) shortcut = Conv2d<T>::pointwise(in, out, rng);
   }
 
-  /// x (N, H, W, in), e (N, time_channels) to (N, H, W, out). Drops out if given a generator.
-  Variable<T> operator()(const Variable<T>& x, const Variable<T>& e, Rng* rng) const {
+  /// x, or [x | skip], (N, H, W, in), e (N, time_channels) to (N, H, W, out). Drops out if given a
+  /// generator.
+  Variable<T> operator()(const Variable<T>& x, const Variable<T>& e, Rng* rng,
+                         const Variable<T>& skip = {}) const {
     const Variable<T> bias = add_row(time(e), conv1.bias);
-    Variable<T> h = conv2d(norm1(x, Activation::silu), conv1.weight, bias, conv1.geometry);
+    Variable<T> h = conv2d(norm1(x, Activation::silu, skip), conv1.weight, bias, conv1.geometry);
     h = norm2(h, Activation::silu);
     if (rng && dropout_rate > 0) h = dropout(h, dropout_rate, rng->fork());
-    return conv2(h, shortcut ? (*shortcut)(x) : x);
+    return conv2(h, residual(x, skip));
+  }
+
+  Variable<T> residual(const Variable<T>& x, const Variable<T>& skip) const {
+    if (!skip.defined()) return shortcut ? (*shortcut)(x) : x;
+    return shortcut ? pointwise_conv2d(x, skip, shortcut->weight, shortcut->bias) : concat(x, skip);
   }
 
   static void members(auto& self, auto&& visit) {

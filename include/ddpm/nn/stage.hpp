@@ -27,9 +27,11 @@ struct Stage {
     if (attend) attention.emplace(out, options.heads, options.groups, rng);
   }
 
-  /// x (N, H, W, in), e (N, time_channels) to (N, H, W, out). Drops out if given a generator.
-  Variable<T> operator()(const Variable<T>& x, const Variable<T>& e, Rng* rng) const {
-    const Variable<T> h = block(x, e, rng);
+  /// x, or [x | skip], (N, H, W, in), e (N, time_channels) to (N, H, W, out). Drops out if given a
+  /// generator.
+  Variable<T> operator()(const Variable<T>& x, const Variable<T>& e, Rng* rng,
+                         const Variable<T>& skip = {}) const {
+    const Variable<T> h = block(x, e, rng, skip);
     return attention ? (*attention)(h) : h;
   }
 

@@ -11,7 +11,6 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include "ddpm/autograd/ops/concat.hpp"
 #include "ddpm/autograd/ops/resample.hpp"
 #include "ddpm/nn/image_size.hpp"
 #include "ddpm/nn/stage.hpp"
@@ -132,7 +131,7 @@ struct TutorialUNet {
     for (const auto& stage : middle) h = stage(h, e, rng);
     for (const UpLevel& level : up) {
       const Variable<T>& skip = skips.back();
-      h = level.stage(concat(level.upsample(h, skip.dim(1), skip.dim(2)), skip), e, rng);
+      h = level.stage(level.upsample(h, skip.dim(1), skip.dim(2)), e, rng, skip);
       skips.pop_back();
     }
     for (const auto& stage : final) h = stage(h, e, rng);

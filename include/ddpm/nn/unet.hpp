@@ -11,7 +11,6 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include "ddpm/autograd/ops/concat.hpp"
 #include "ddpm/autograd/ops/resample.hpp"
 #include "ddpm/nn/image_size.hpp"
 #include "ddpm/nn/stage.hpp"
@@ -181,7 +180,7 @@ struct UNet {
     for (const auto& stage : middle) h = stage(h, e, rng);
     for (const Level& level : up) {
       for (const auto& stage : level.stages) {
-        h = stage(concat(h, skips.back()), e, rng);
+        h = stage(h, e, rng, skips.back());
         skips.pop_back();
       }
       if (level.resample)

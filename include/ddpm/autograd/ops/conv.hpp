@@ -28,6 +28,38 @@ Variable<T> conv2d(const Variable<T>& x, const Variable<T>& w, const Variable<T>
   return Variable<T>::output(y, {x, w, bias, residual}, backward);
 }
 
+/// y = [x | skip] w + bias at every pixel: a 1x1 convolution of two inputs, read where they lie.
+///   x (N, H, W, A), skip (N, H, W, B), w (1, 1, A + B, C_out), bias (C_out) or undefined
+/// Keeps x and skip alive until backward. Throws PreconditionError if shapes disagree.
+template <class T>
+Variable<T> pointwise_conv2d(const Variable<T>& x, const Variable<T>& skip, const Variable<T>& w,
+                             const Variable<T>& bias = {}) {
+  const Shape &s = x.shape(), &r = skip.shape();
+  require(s.rank() == 4 && r.rank() == 4 && s[0] == r[0] && s[1] == r[1] && s[2] == r[2],
+          "pointwise_conv2d: x is ", s, " and skip is ", r,
+          ", expected (N, H, W, A) and (N, H, W, B)");
+  const Index A = s[3], B = r[3], C_out = w.shape().back();
+  require_shape("pointwise_conv2d: w", w.shape(), {1, 1, A + B, C_out});
+  const auto top = [=](const Tensor<T>& rows) {
+    return View<T>(rows.data(), rows.empty() ? Shape() : Shape{1, 1, A, C_out});
+  };
+  const auto bottom = [=](const Tensor<T>& rows) {
+    if (rows.empty()) return View<T>();
+    return View<T>(rows.data() + A * C_out, {1, 1, B, C_out});
+  };
+  Tensor<T> y({s[0], s[1], s[2], C_out});
+  kernels::conv2d_forward<T>(x.value(), top(w.value()), bias.value(), {}, {}, y);
+  kernels::conv2d_forward<T>(skip.value(), bottom(w.value()), {}, y, {}, y);
+  const auto backward = [=](const Tensor<T>& dy) -> Gradients<T> {
+    const Tensor<T> dx = x.new_grad(), dskip = skip.new_grad();
+    const Tensor<T> dw = w.new_grad(), dbias = bias.new_grad();
+    kernels::conv2d_backward<T>(dy, x.value(), top(w.value()), {}, dx, top(dw), dbias);
+    kernels::conv2d_backward<T>(dy, skip.value(), bottom(w.value()), {}, dskip, bottom(dw), {});
+    return {dx, dskip, dw, dbias};
+  };
+  return Variable<T>::output(y, {x, skip, w, bias}, backward);
+}
+
 /// y = conv^T(x) + bias, with y of height x width pixels.
 ///   x (N, H, W, C_in), w (KH, KW, C_in, C_out), bias (C_out) or undefined
 /// Keeps x alive until backward. Throws PreconditionError if shapes disagree.
