@@ -19,8 +19,8 @@
 namespace ddpm::inline DDPM_ABI::kernels::winograd {
 
 // Sizes measured on Zen 4 (1 MB second-level cache a core, 32 MB shared).
-inline constexpr Index block_bytes = Index{12} << 20;  ///< of all planes of one block of tiles
-inline constexpr Index task_tiles = 64 / tile_rows * tile_rows;  ///< tiles whose M a task holds
+inline constexpr Index block_bytes = Index{4} << 20;  ///< of all planes of one block of tiles
+inline constexpr Index task_tiles = 96 / tile_rows * tile_rows;  ///< tiles whose M a task holds
 inline constexpr Index task_terms = 64;                          ///< C_in whose V a task holds
 inline constexpr Index private_terms = 64;  ///< up to so many C_in a task makes its own U
 inline constexpr Index task_rows = 64 / tile_rows * tile_rows;  ///< C_in of a task of weights
