@@ -1,4 +1,5 @@
-// Convolution: the layers of the three presets, forward and both gradients; the plain loops.
+// Convolution: the layers of the three presets, forward and both gradients, as the library chooses
+// and, where that is Winograd, directly; the plain loops.
 #include "ddpm/kernels/conv2d.hpp"
 
 #include "../../tests/reference/reference.hpp"
@@ -21,6 +22,7 @@ struct Layer {
                                                        : Padding()} {
     y = Tensor<float>(kernels::conv2d_shape(x.shape(), w.shape(), geometry), 1.0F);
     flop = 2.0 * double(y.size() * w.size() / w.dim(3));
+    set_conv_algorithm(state.range(6) ? ConvAlgorithm::direct : ConvAlgorithm::automatic);
   }
 };
 
@@ -57,19 +59,38 @@ void plain_loops(benchmark::State& state) {
 }
 
 void layers(benchmark::internal::Benchmark* benchmark) {
-  benchmark->ArgNames({"N", "HW", "in", "out", "kernel", "stride"})->UseRealTime();
-  // ho2020_cifar10
-  for (const Index channels : {3, 128}) benchmark->Args({8, 32, channels, 128, 3, 1});
-  benchmark->Args({8, 32, 384, 128, 3, 1})->Args({8, 32, 128, 3, 3, 1});
-  benchmark->Args({8, 32, 128, 128, 3, 2})->Args({8, 16, 256, 256, 3, 1});
-  benchmark->Args({8, 16, 512, 256, 3, 1})->Args({8, 16, 256, 768, 1, 1});
-  benchmark->Args({8, 8, 256, 256, 3, 1})->Args({8, 4, 256, 256, 3, 1});
-  // mnist_small and tutorial
-  benchmark->Args({32, 32, 1, 32, 3, 1})->Args({32, 32, 32, 32, 3, 1});
-  benchmark->Args({32, 32, 32, 1, 3, 1})->Args({32, 16, 64, 64, 3, 1});
-  benchmark->Args({32, 8, 128, 128, 3, 1})->Args({32, 4, 256, 256, 3, 1});
-  // odd sizes
-  benchmark->Args({5, 7, 13, 17, 3, 1})->Args({3, 28, 33, 65, 3, 1});
+  benchmark->ArgNames({"N", "HW", "in", "out", "kernel", "stride", "direct"})->UseRealTime();
+  const std::vector<std::vector<Index>> all = {// ho2020_cifar10
+                                               {8, 32, 3, 128, 3, 1},
+                                               {8, 32, 128, 128, 3, 1},
+                                               {8, 32, 384, 128, 3, 1},
+                                               {8, 32, 128, 3, 3, 1},
+                                               {8, 32, 128, 128, 3, 2},
+                                               {8, 16, 256, 256, 3, 1},
+                                               {8, 16, 512, 256, 3, 1},
+                                               {8, 16, 256, 768, 1, 1},
+                                               {8, 8, 256, 256, 3, 1},
+                                               {8, 4, 256, 256, 3, 1},
+                                               // mnist_small and tutorial
+                                               {32, 32, 1, 32, 3, 1},
+                                               {32, 32, 32, 32, 3, 1},
+                                               {32, 32, 32, 1, 3, 1},
+                                               {32, 32, 64, 64, 3, 1},
+                                               {32, 16, 64, 64, 3, 1},
+                                               {32, 8, 128, 128, 3, 1},
+                                               {32, 4, 256, 256, 3, 1},
+                                               // odd sizes
+                                               {5, 7, 13, 17, 3, 1},
+                                               {3, 28, 33, 65, 3, 1}};
+  for (std::vector<Index> layer : all) {
+    const bool winograd = layer[4] == 3 && layer[5] == 1 && std::min(layer[2], layer[3]) >= 32;
+    for (const Index direct : {0, 1}) {
+      if (direct == 0 && !winograd) continue;  // the same
+      std::vector<Index> arguments = layer;
+      arguments.push_back(direct);
+      benchmark->Args(arguments);
+    }
+  }
 }
 
 BENCHMARK(forward)->Name("conv2d")->Apply(layers);
@@ -77,8 +98,8 @@ BENCHMARK(data_gradient)->Name("conv2d_data_gradient")->Apply(layers);
 BENCHMARK(weight_gradient)->Name("conv2d_weight_gradient")->Apply(layers);
 BENCHMARK(plain_loops)
     ->Name("conv2d_plain_loops")
-    ->ArgNames({"N", "HW", "in", "out", "kernel", "stride"})
-    ->Args({1, 16, 64, 64, 3, 1});
+    ->ArgNames({"N", "HW", "in", "out", "kernel", "stride", "direct"})
+    ->Args({1, 16, 64, 64, 3, 1, 1});
 
 }  // namespace
 

@@ -1,0 +1,53 @@
+// One training or denoising step of a network, as a benchmark.
+//
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <ddpm/ddpm.hpp>
+
+#include "peak.hpp"
+
+namespace bench {
+
+enum class Step { train, denoise };
+
+/// Times steps on a batch of images of the configuration's size: forward, mean squared error,
+/// backward and Adam; or forward without gradients. `peak_MB` is what arrays held at most.
+template <class Network>
+void run_network(benchmark::State& state, const typename Network::Config& config, Index batch,
+                 Step step) {
+  const Network network(config, Rng(1));
+  const Shape shape = network.sample_shape(batch);
+  Tensor<float> x(shape), noise(shape);
+  Rng rng(2);
+  fill_normal<float>(x, rng);
+  fill_normal<float>(noise, rng);
+  std::vector<Index> t;
+  for (Index n = 0; n < batch; ++n) t.push_back(rng.below(1000));
+  optim::Adam<float> adam(step == Step::train ? nn::parameters<float>(network)
+                                              : std::vector<Variable<float>>());
+  const auto train = [&] {
+    adam.zero_grad();
+    mse_loss(network(Variable<float>(x), t, &rng), Variable<float>(noise)).backward();
+    adam.step(2e-4);
+  };
+  const auto denoise = [&] {
+    const NoGrad no_grad;
+    benchmark::DoNotOptimize(network(Variable<float>(x), t).value().data());
+  };
+  const auto run = [&] { step == Step::train ? train() : denoise(); };
+  memory::reset_peak();
+  for (int warm_up = 0; warm_up < 3; ++warm_up) run();
+  for (auto _ : state) run();
+  state.counters["peak_MB"] = double(memory::statistics().peak_bytes_in_use) / 1e6;
+}
+
+template <class Run>
+void register_step(const std::string& name, const Run& run) {
+  benchmark::RegisterBenchmark(name.c_str(), run)
+      ->UseRealTime()
+      ->Unit(benchmark::kMillisecond)
+      ->Iterations(5);
+}
+
+}  // namespace bench
