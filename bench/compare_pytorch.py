@@ -9,13 +9,15 @@ BUILD_FOLDER holds a Release build with -DDDPM_BUILD_BENCH=ON. The peers are ins
     train     forward, mean squared error, backward and Adam, against PyTorch (eager, channels_last, compile)
     denoise   forward without gradients, against those, ONNX Runtime and OpenVINO (both from an ONNX file)
 
-Every round times each peer, then this library in a process of its own; seconds are medians over the rounds, the ratio
-is that of the fastest peer's median to ours. `memory` is the highest resident size of a process that takes three steps.
+Every round times each peer, then this library, each in a process of its own while the others stand still; seconds are
+medians over the rounds, the ratio is that of the fastest peer's median to ours. MB is the highest resident size.
 """
 import argparse
 import json
 import os
 import pathlib
+import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -114,60 +116,81 @@ class Engine:
         return lambda: model(feed)[0]
 
 
-def make_peer(name, preset, batch, threads):
-    return Engine(preset, batch, name, threads) if name in ENGINES else Torch(preset, batch, name)
+def serve(row, name, threads):
+    """A peer's process: takes three steps, tells its memory, then times three more for each line it reads."""
+    import torch
+    torch.set_num_threads(threads)
+    step, preset, batch = row.split("/")
+    peer = Engine(preset, int(batch), name, threads) if name in ENGINES else Torch(preset, int(batch), name)
+    run = getattr(peer, step)
+    for _ in range(3):  # compile, fill caches
+        run()
+    print(re.search(r"VmHWM:\s+(\d+) kB", pathlib.Path("/proc/self/status").read_text())[1], flush=True)
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        for _ in range(3):
+            run()
+        print((time.perf_counter() - start) / 3, flush=True)
 
 
-def seconds(step, count):
-    start = time.perf_counter()
-    for _ in range(count):
-        step()
-    return (time.perf_counter() - start) / count
+class Peer:
+    """A process that serves; it stands still while it is not its turn, so that no idle thread of it spins."""
 
+    def __init__(self, row, name, args):
+        command = [sys.executable, str(HERE), args.build, "--environment", args.environment, "--threads",
+                   str(args.threads), "--serve", row, name]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=subprocess.DEVNULL, text=True, start_new_session=True)
+        self.memory_mb = float(self.process.stdout.readline()) / 1024
+        self.signal(signal.SIGSTOP)
 
-def resident(command):
-    """Standard output of a command, and its highest resident size in MB."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    out = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    assert status == 0, f"{command} failed"
-    return out, usage.ru_maxrss / 1024
+    def signal(self, number):
+        os.killpg(self.process.pid, number)  # with the helpers that torch.compile starts
+
+    def seconds(self):
+        self.signal(signal.SIGCONT)
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        seconds = float(self.process.stdout.readline())
+        self.signal(signal.SIGSTOP)
+        return seconds
+
+    def end(self):
+        self.signal(signal.SIGKILL)
+        self.process.wait()
 
 
 def ours(build, row, threads):
     """Seconds of one step, its share of the multiply-add peak, and MB."""
     step, preset, batch = row.split("/")
     name = f"{step}_step/{preset}/batch:{batch}/threads:{threads}"
-    out, size = resident([f"{build}/bench/bench_unet", f"--benchmark_filter=^{name}/", "--benchmark_format=json"])
+    out = subprocess.run([f"{build}/bench/bench_unet", f"--benchmark_filter=^{name}/", "--benchmark_format=json"],
+                         check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
     result = json.loads(out)["benchmarks"][0]
-    return result["real_time"] / 1e3, result["of_peak"], size
+    return result["real_time"] / 1e3, result["of_peak"], result["resident_MB"]
 
 
 def compare(row, args):
     step, preset, batch = row.split("/")
-    names = MODES + (ENGINES if step == "denoise" else [])
-    peers = {name: make_peer(name, preset, int(batch), args.threads) for name in names}
-    for peer in peers.values():  # compile, fill caches
-        for _ in range(3):
-            getattr(peer, step)()
+    peers = {name: Peer(row, name, args) for name in MODES + (ENGINES if step == "denoise" else [])}
     times, mine = {name: [] for name in peers}, []
     for _ in range(args.rounds):
         for name, peer in peers.items():
-            times[name].append(seconds(getattr(peer, step), 3))
+            times[name].append(peer.seconds())
         mine.append(ours(args.build, row, args.threads))
+    for peer in peers.values():
+        peer.end()
     medians = {name: statistics.median(values) for name, values in times.items()}
     best = min(medians, key=medians.get)
     own = [m[0] for m in mine]
-    peer_memory = resident([sys.executable, str(HERE), args.build, "--environment", args.environment, "--threads",
-                            str(args.threads), "--steps-of", row, best])[1]
     each = [a / b for a, b in zip(times[best], own)]
     result = dict(step=step, preset=preset, batch=int(batch), threads=args.threads, peer_seconds=times,
                   ddpm_seconds=own, fastest_peer=best, ratio=medians[best] / statistics.median(own),
                   ratio_range=[min(each), max(each)], share_of_peak=statistics.median(m[1] for m in mine),
-                  peer_memory_mb=peer_memory, ddpm_memory_mb=mine[0][2])
+                  peer_memory_mb={name: peer.memory_mb for name, peer in peers.items()}, ddpm_memory_mb=mine[0][2])
     print(f"| {preset} | {batch} | {step} | {medians[best]:.3f} | {best} | {statistics.median(own):.3f} | "
           f"{result['ratio']:.2f} ({min(each):.2f}-{max(each):.2f}) | {100 * result['share_of_peak']:.0f} % | "
-          f"{peer_memory:.0f} | {result['ddpm_memory_mb']:.0f} |", flush=True)
+          f"{peers[best].memory_mb:.0f} | {result['ddpm_memory_mb']:.0f} |", flush=True)
     return result
 
 
@@ -179,18 +202,12 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", default=",".join(ROWS), help="comma-separated STEP/PRESET/BATCH")
     parser.add_argument("--json")
-    parser.add_argument("--steps-of", nargs=2, metavar=("ROW", "PEER"), help=argparse.SUPPRESS)
+    parser.add_argument("--serve", nargs=2, metavar=("ROW", "PEER"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     enter_environment(args.environment)
-    import torch
-    torch.set_num_threads(args.threads)
-    if args.steps_of:  # a process of its own, whose memory is measured
-        step, preset, batch = args.steps_of[0].split("/")
-        peer = make_peer(args.steps_of[1], preset, int(batch), args.threads)
-        for _ in range(3):
-            getattr(peer, step)()
-        return
-    print(f"PyTorch {torch.__version__}, {args.threads} threads, medians of {args.rounds} alternating rounds\n")
+    if args.serve:
+        return serve(*args.serve, args.threads)
+    print(f"{args.threads} threads, medians of {args.rounds} alternating rounds\n")
     print("| network | batch | step | fastest peer, s | which | ddpm, s | ratio (range) | of peak | peer MB | ddpm MB |")
     print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
     rows = [compare(row, args) for row in args.rows.split(",")]

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <ddpm/ddpm.hpp>
+#include <fstream>
 
 #include "peak.hpp"
 
@@ -11,8 +12,17 @@ namespace bench {
 
 enum class Step { train, denoise };
 
+/// The highest resident size of this process so far, in MB; 0 where /proc does not tell.
+inline double resident_megabytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;)
+    if (double kilobytes = 0; word == "VmHWM:" && status >> kilobytes) return kilobytes / 1024;
+  return 0;
+}
+
 /// Times steps on a batch of images of the configuration's size: forward, mean squared error,
-/// backward and Adam; or forward without gradients. `peak_MB` is what arrays held at most.
+/// backward and Adam; or forward without gradients. `peak_MB` is what arrays held at most,
+/// `resident_MB` the process.
 template <class Network>
 void run_network(benchmark::State& state, const typename Network::Config& config, Index batch,
                  Step step) {
@@ -40,6 +50,7 @@ void run_network(benchmark::State& state, const typename Network::Config& config
   for (int warm_up = 0; warm_up < 3; ++warm_up) run();
   for (auto _ : state) run();
   state.counters["peak_MB"] = double(memory::statistics().peak_bytes_in_use) / 1e6;
+  state.counters["resident_MB"] = resident_megabytes();
 }
 
 template <class Run>
