@@ -38,10 +38,10 @@ void with_panel_width(Index columns, F&& f) {
     f.template operator()<2>();
 }
 
-/// Accumulators of tile_rows x (Packs * width) results.
-template <class T, int Packs>
+/// Accumulators of Rows x (Packs * width) results.
+template <class T, int Packs, int Rows = tile_rows>
 struct Tile {
-  simd::Pack<T> sum[tile_rows][Packs];
+  simd::Pack<T> sum[Rows][Packs];
 
   void clear() {
     for (auto& row : sum)
@@ -49,13 +49,13 @@ struct Tile {
   }
 
   void load(const T* values) {
-    for (int r = 0; r < tile_rows; ++r)
+    for (int r = 0; r < Rows; ++r)
       for (int q = 0; q < Packs; ++q)
         sum[r][q] = simd::load(values + r * panel_width<T, Packs> + q * simd::width<T>);
   }
 
   void store(T* values) const {
-    for (int r = 0; r < tile_rows; ++r)
+    for (int r = 0; r < Rows; ++r)
       for (int q = 0; q < Packs; ++q)
         simd::store(values + r * panel_width<T, Packs> + q * simd::width<T>, sum[r][q]);
   }
@@ -68,8 +68,8 @@ struct Tile {
     Tile tile;  // a local copy, so that the sums live in registers
     tile.clear();
     for (Index tap = 0; tap < taps; ++tap, rows += tap_stride) {
-      const T* row[tile_rows];
-      std::copy_n(rows, tile_rows, row);
+      const T* row[Rows];
+      std::copy_n(rows, Rows, row);
       const T* b = panel + (ids ? ids[tap] : tap) * terms * panel_width<T, Packs>;
       for (Index k = 0; k < terms; ++k, b += panel_width<T, Packs>)
         tile.multiply_add([&](int r) { return row[r][k]; }, b);
@@ -80,8 +80,8 @@ struct Tile {
   /// sum[r] += sum over k < terms of rows[r * stride + k] * panel[k].
   void add_rows(const T* rows, Index stride, Index terms, const T* panel) {
     Tile tile = *this;
-    const T* row[tile_rows];
-    for (int r = 0; r < tile_rows; ++r) row[r] = rows + r * stride;
+    const T* row[Rows];
+    for (int r = 0; r < Rows; ++r) row[r] = rows + r * stride;
     for (Index k = 0; k < terms; ++k, panel += panel_width<T, Packs>)
       tile.multiply_add([&](int r) { return row[r][k]; }, panel);
     *this = tile;
@@ -111,7 +111,7 @@ struct Tile {
     simd::Pack<T> b[Packs];
     for (int q = 0; q < Packs; ++q) b[q] = simd::load(panel + q * simd::width<T>);
 #pragma GCC unroll 8
-    for (int r = 0; r < tile_rows; ++r) {
+    for (int r = 0; r < Rows; ++r) {
       const simd::Pack<T> a(factor(r));
       for (int q = 0; q < Packs; ++q) sum[r][q] = simd::fma(a, b[q], sum[r][q]);
     }

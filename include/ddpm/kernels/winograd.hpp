@@ -22,7 +22,8 @@ namespace ddpm::inline DDPM_ABI::kernels::winograd {
 inline constexpr Index block_bytes = Index{4} << 20;  ///< of all planes of one block of tiles
 inline constexpr Index task_tiles = 96 / tile_rows * tile_rows;  ///< tiles whose M a task holds
 inline constexpr Index task_terms = 64;                          ///< C_in whose V a task holds
-inline constexpr Index private_terms = 64;  ///< up to so many C_in a task makes its own U
+inline constexpr int few_rows = tile_rows / 2;  ///< a small image's 8x8 map has four tiles
+inline constexpr Index private_terms = 64;      ///< up to so many C_in a task makes its own U
 inline constexpr Index task_rows = 64 / tile_rows * tile_rows;  ///< C_in of a task of weights
 
 /// The tiles of a window's small map.
@@ -148,17 +149,22 @@ class PanelTask {
     for (Index k = 0; k < C_in_; k += task_terms) {
       const Index terms = std::min(task_terms, C_in_ - k);
       transform_weights(panel, k, terms, v.data());
-      for (Index i = 0; i < products; ++i)
-        for (Index r = 0; r < count; r += tile_rows) {
+      for (Index i = 0; i < products; ++i) {
+        const T* panel_v = v.data() + i * v_plane;
+        const auto add = [&]<int Rows>(Index r) {
           T* sums = m.data() + i * m_plane + r * width;
-          Tile<T, Packs> tile;
+          Tile<T, Packs, Rows> tile;
           if (k == 0)
             tile.clear();
           else
             tile.load(sums);
-          tile.add_rows(u.at(i, first + r) + k, u.row, terms, v.data() + i * v_plane);
+          tile.add_rows(u.at(i, first + r) + k, u.row, terms, panel_v);
           tile.store(sums);
-        }
+        };
+        Index r = 0;
+        for (; r + few_rows < count; r += tile_rows) add.template operator()<tile_rows>(r);
+        if (r < count) add.template operator()<few_rows>(r);
+      }
     }
     PixelWalk at = tiling_.at(block + first);
     for (Index r = 0; r < count; ++r, at.next())
