@@ -137,6 +137,15 @@ Index packed_size(Index terms, Index columns) {
   return (columns + width - 1) / width * width * terms;
 }
 
+/// A panel's rows lie far apart, and the machine's own prefetcher does not follow such steps: so
+/// many rows ahead they are asked for.
+inline constexpr Index rows_ahead = 12;
+
+template <class T, int Packs>
+void prefetch_panel(const T* row) {
+  for (int q = 0; q < Packs; ++q) __builtin_prefetch(row + q * simd::width<T>);
+}
+
 /// Packs columns [first, first + width) of b (terms, columns) as (terms, width), zeros past the
 /// end.
 template <class T, int Packs>
@@ -144,6 +153,7 @@ void pack_panel(Matrix<const T> b, Index first, T* panel) {
   constexpr Index width = panel_width<T, Packs>;
   const Index columns = std::min(width, b.columns - first);
   for (Index k = 0; k < b.rows; ++k, panel += width) {
+    if (k + rows_ahead < b.rows) prefetch_panel<T, Packs>(b.row(k + rows_ahead) + first);
     std::copy_n(b.row(k) + first, columns, panel);
     std::fill(panel + columns, panel + width, T(0));
   }

@@ -178,6 +178,9 @@ class PanelTask {
     const Index valid = std::min(width, w_.columns - panel * width);
     for (Index k = 0; k < terms; ++k) {
       const T* w = w_.data + panel * w_.panel + (first + k) * w_.term;
+      if (first + k + rows_ahead < C_in_)
+        for (int tap = 0; tap < taps * taps; ++tap)
+          prefetch_panel<T, Packs>(w + rows_ahead * w_.term + tap * w_.tap);
       for (Index at = 0; at < width; at += simd::width<T>, w += simd::width<T>) {
         const Index count = std::clamp<Index>(valid - at, 0, simd::width<T>);
         transform<FilterTransform, T>(
