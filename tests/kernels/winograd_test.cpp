@@ -153,6 +153,7 @@ TEST_CASE("winograd: the switch, and what the rule leaves to the direct kernel")
   const Shape x{1, 8, 8, 64}, w{3, 3, 64, 64};
   CHECK(pays(x, w, same));
   CHECK(!pays({1, 3, 8, 64}, w, same));
+  CHECK(!pays({0, 8, 8, 64}, w, same));
   CHECK(!pays(x, {3, 3, 64, 31}, same));
   CHECK(!pays(x, {1, 1, 64, 64}, {}));
   CHECK(!pays(x, w, {2, Padding::same(1)}));

@@ -1,5 +1,4 @@
-// Beta schedules: the variance of the noise that each forward step adds (Ho et al. 2020, section
-// 2).
+// Beta schedules: the variance of the noise that each forward step adds (Ho et al. 2020, sec. 2).
 //
 // SPDX-License-Identifier: MIT
 #pragma once

@@ -1,12 +1,11 @@
 // Scheduler<T>: the tables of the forward process and the closed formulas of Ho, Jain, Abbeel 2020.
 //
-//   q(x_t | x_0)          = N(sqrt(abar_t) x_0, (1 - abar_t) I)                           equation
-//   4 q(x_{t-1} | x_t, x_0) = N(mu~(x_t, x_0), beta~_t I)                              equations 6,
-//   7
+//   q(x_t | x_0)          = N(sqrt(abar_t) x_0, (1 - abar_t) I)                    eq. 4
+//   q(x_{t-1} | x_t, x_0) = N(mu~(x_t, x_0), beta~_t I)                            eq. 6, 7
 //     mu~ = beta_t sqrt(abar_{t-1}) / (1 - abar_t) x_0
 //           + (1 - abar_{t-1}) sqrt(alpha_t) / (1 - abar_t) x_t
 //     beta~_t = beta_t (1 - abar_{t-1}) / (1 - abar_t)
-//   p(x_{t-1} | x_t)      = N(mu~(x_t, x_0(x_t, eps)), sigma_t^2 I)              equations 11, 15
+//   p(x_{t-1} | x_t)      = N(mu~(x_t, x_0(x_t, eps)), sigma_t^2 I)                eq. 11, 15
 //
 // t counts from 0: t = 0 is diffused by one step, and abar_{-1} = 1. Tables are in double, used in
 // T. No network and no graph here.

@@ -34,9 +34,9 @@ namespace kernels {
 inline bool winograd_pays(const Window& g, Index C_in, Index C_out) {
   const Padding& pad = g.padding;
   const auto narrow = [](Index p) { return p <= 2; };  // the data gradient pads by 2 - p
-  return conv_algorithm() == ConvAlgorithm::automatic && g.KH == 3 && g.KW == 3 && g.stride == 1 &&
-         narrow(pad.top) && narrow(pad.bottom) && narrow(pad.left) && narrow(pad.right) &&
-         std::min(C_in, C_out) >= 32 && std::min({g.H, g.W, g.OH, g.OW}) >= 4;
+  return conv_algorithm() == ConvAlgorithm::automatic && g.N > 0 && g.KH == 3 && g.KW == 3 &&
+         g.stride == 1 && narrow(pad.top) && narrow(pad.bottom) && narrow(pad.left) &&
+         narrow(pad.right) && std::min(C_in, C_out) >= 32 && std::min({g.H, g.W, g.OH, g.OW}) >= 4;
 }
 
 }  // namespace kernels

@@ -1,9 +1,8 @@
 // Where a convolution's taps fall: geometry, and the row pointers that gather.hpp asks for.
 //
-//   forward direction:  output (oh, ow) sees input (oh s + kh - top, ow s + kw - left)
-//   backward direction: input (ih, iw) is seen by output ((ih + top - kh) / s, (iw + left - kw) /
-//   s)
-//                       where that divides; the inputs of one remainder (phase) share their taps
+//   forward:  output (oh, ow) sees input (oh s + kh - top, ow s + kw - left)
+//   backward: input (ih, iw) is seen by output ((ih + top - kh) / s, (iw + left - kw) / s) where
+//             that divides; the inputs of one remainder (phase) share their taps
 //
 // SPDX-License-Identifier: MIT
 #pragma once

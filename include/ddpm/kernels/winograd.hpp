@@ -6,8 +6,8 @@
 // A tile is 4x4 pixels of the output. U and Z of a block of tiles are made first, by all threads;
 // they are sized for the shared cache. Then each task takes a panel of output channels: its V and M
 // stay in the second-level cache. Few channels leave room there for U too: then a task makes its
-// own, for all panels. Each tile's sums run over C_in in ascending order, so that an
-// image's bits do not depend on its batch.
+// own, for all panels, if there are tasks enough. Each tile's sums run over C_in in ascending
+// order, so that an image's bits do not depend on its batch.
 //
 // SPDX-License-Identifier: MIT
 #pragma once
@@ -56,8 +56,8 @@ struct Planes {
   T* at(Index product, Index tile) const { return data + product * plane + tile * row; }
 };
 
-/// Writes planes 0 .. count of tiles [first, first + count) from an image map of C channels: each
-/// tile is Transform::from x Transform::from pixels, `step` apart, from -top, -left; what lies
+/// Writes the planes of tiles [first, first + count) from maps (N, H, W, C): a tile's patch of
+/// Transform::from pixels square begins at four times its place, less the padding; what lies
 /// outside is zero.
 template <class Transform, class T>
 void fill_planes(const T* x, Index H, Index W, Index C, const Padding& padding,
@@ -246,7 +246,7 @@ void convolve(const Window& g, View<const T> x, const Filters<T>& w, Index C_out
   const auto fill = [&](Index first, Index count, const Planes<T>& u) {
     fill_planes<InputTransform>(x.data, g.H, g.W, C_in, g.padding, tiling, first, count, u);
   };
-  if (C_in <= private_terms) {
+  if (C_in <= private_terms && tiles >= 4 * task_tiles) {
     parallel_for((tiles + task_tiles - 1) / task_tiles, [&](Index task) {
       const Index first = task * task_tiles, count = std::min(task_tiles, tiles - first);
       Scratch<T> memory(Planes<T>::size(task_tiles, C_in));

@@ -21,6 +21,10 @@ struct AdamOptions {
   double weight_decay = 0;  ///< decoupled (AdamW), >= 0
 };
 
+struct DoNothing {
+  void operator()(const Block&) const {}
+};
+
 template <class T>
 class Adam {
  public:
@@ -40,9 +44,12 @@ class Adam {
     }
   }
 
-  /// One update of every parameter that has a gradient.
+  /// One update of every parameter that has a gradient, each gradient times gradient_scale (the
+  /// clipping's). `after` is called with each Block once its values are new, while they are in the
+  /// cache, from any thread: Ema::next_update() fits.
   /// Throws PreconditionError if the rate is negative or not finite.
-  void step(double learning_rate) {
+  template <class After = DoNothing>
+  void step(double learning_rate, double gradient_scale = 1, const After& after = {}) {
     require(learning_rate >= 0 && std::isfinite(learning_rate), "Adam: learning rate is ",
             learning_rate, ", expected a finite number, 0 or more");
     ++steps_;
@@ -51,17 +58,18 @@ class Adam {
     const T rate = static_cast<T>(learning_rate / (1 - std::pow(options_.beta1, k)));
     const T keep = static_cast<T>(1 - learning_rate * options_.weight_decay);
     const T b1 = static_cast<T>(options_.beta1), b2 = static_cast<T>(options_.beta2);
-    const T eps = static_cast<T>(options_.eps);
-    const auto first_moment = [=](const auto& m, const auto& g) { return m * b1 + g * (1 - b1); };
+    const T eps = static_cast<T>(options_.eps), scale = static_cast<T>(gradient_scale);
+    const T share1 = (1 - b1) * scale, share2 = (1 - b2) * scale * scale;
+    const auto first_moment = [=](const auto& m, const auto& g) { return m * b1 + g * share1; };
     const auto second_moment = [=](const auto& v, const auto& g) {
-      return v * b2 + g * g * (1 - b2);
+      return v * b2 + g * g * share2;
     };
     const auto update = [=](const auto& w, const auto& m, const auto& v) {
       return w * keep - rate * m / (xsimd::sqrt(v) * scale2 + eps);
     };
     for_each_block(blocks_, [&](const Block& block) {
       const Tensor<T> grad = parameters_[block.parameter].grad();
-      if (grad.empty()) return;
+      if (grad.empty()) return after(block);
       T* w = parameters_[block.parameter].value().data() + block.first;
       T* m = first_[block.parameter].data() + block.first;
       T* v = second_[block.parameter].data() + block.first;
@@ -69,6 +77,7 @@ class Adam {
       simd::map(first_moment, block.count, m, m, g);
       simd::map(second_moment, block.count, v, v, g);
       simd::map(update, block.count, w, w, m, v);
+      after(block);
     });
   }
 

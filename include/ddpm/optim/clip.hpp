@@ -12,13 +12,9 @@
 
 namespace ddpm::inline DDPM_ABI::optim {
 
-/// Scales all gradients by max_norm / norm if their common Euclidean norm is above max_norm, and
-/// returns the norm before. Blocks are added in double and in index order. A norm that is not
-/// finite is returned, and the gradients are left alone. Throws PreconditionError unless max_norm >
-/// 0 (infinity: measure only).
+/// The Euclidean norm of all gradients together. Blocks are added in double and in index order.
 template <class T>
-double clip_grad_norm(const std::vector<Variable<T>>& parameters, double max_norm) {
-  require(max_norm > 0, "clip_grad_norm: max_norm is ", max_norm, ", must be positive");
+double grad_norm(const std::vector<Variable<T>>& parameters) {
   constexpr Index block = 16384;
   double total = 0;
   for (const auto& parameter : parameters) {
@@ -33,8 +29,22 @@ double clip_grad_norm(const std::vector<Variable<T>>& parameters, double max_nor
     });
     for (Index i = 0; i < blocks; ++i) total += sums[i];
   }
-  const double norm = std::sqrt(total);
-  if (!std::isfinite(norm) || norm <= max_norm) return norm;
+  return std::sqrt(total);
+}
+
+/// What gradients of this norm are multiplied with: max_norm / norm if that is below 1, else 1; 1
+/// also if the norm is not finite.
+inline double clip_factor(double norm, double max_norm) {
+  return std::isfinite(norm) && norm > max_norm ? max_norm / norm : 1;
+}
+
+/// Scales all gradients by clip_factor() and returns their norm before. Throws PreconditionError
+/// unless max_norm > 0 (infinity: measure only).
+template <class T>
+double clip_grad_norm(const std::vector<Variable<T>>& parameters, double max_norm) {
+  require(max_norm > 0, "clip_grad_norm: max_norm is ", max_norm, ", must be positive");
+  const double norm = grad_norm(parameters);
+  if (clip_factor(norm, max_norm) == 1) return norm;
   const T factor = static_cast<T>(max_norm / norm);
   for (const auto& parameter : parameters)
     if (!parameter.grad().empty())

@@ -38,16 +38,20 @@ class Ema {
       require_shape("Ema: average", average_[i].shape(), source_[i].shape());
   }
 
-  void update() {
+  void update() { for_each_block(blocks_, next_update()); }
+
+  /// Begins an update: a function that blends one Block, to be called once for each block of the
+  /// parameters, in any order.
+  auto next_update() {
     const double n = static_cast<double>(updates_++);
     const double decay =
         options_.warmup ? std::min(options_.decay, (1 + n) / (10 + n)) : options_.decay;
     const T rest = static_cast<T>(1 - decay);
     const auto blend = [=](const auto& e, const auto& w) { return e + (w - e) * rest; };
-    for_each_block(blocks_, [&](const Block& block) {
+    return [this, blend](const Block& block) {
       T* e = average_[block.parameter].value().data() + block.first;
       simd::map(blend, block.count, e, e, source_[block.parameter].value().data() + block.first);
-    });
+    };
   }
 
  private:

@@ -115,13 +115,13 @@ class Trainer {
     const Index step = adam_.steps();
     if (!std::isfinite(loss))
       throw NonFiniteError(message("training: the loss of step ", step + 1, " is ", loss));
-    const double norm = optim::clip_grad_norm(handles_, options_.max_grad_norm);
+    const double norm = optim::grad_norm(handles_);
     if (!std::isfinite(norm))
       throw NonFiniteError(message("training: the gradient of step ", step + 1,
                                    " is not finite in ", first_non_finite()));
     const double rate = learning_rate_.at(step);
-    adam_.step(rate);
-    ema_.update();
+    // Clipping, Adam and the average in one pass over memory.
+    adam_.step(rate, optim::clip_factor(norm, options_.max_grad_norm), ema_.next_update());
     return {step + 1, loss, norm, rate};
   }
 
