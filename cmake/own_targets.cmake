@@ -11,10 +11,6 @@ target_compile_options(ddpm_own_flags INTERFACE
   -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror)
 if(DDPM_NATIVE)
   target_compile_options(ddpm_own_flags INTERFACE -march=native)
-  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-    # g++ 12 sees uninitialised values inside the AVX-512 intrinsics; the x86-64-v3 build keeps these.
-    target_compile_options(ddpm_own_flags INTERFACE -Wno-uninitialized -Wno-maybe-uninitialized)
-  endif()
 elseif(CMAKE_SYSTEM_PROCESSOR STREQUAL "x86_64")
   target_compile_options(ddpm_own_flags INTERFACE -march=x86-64-v3)
 endif()

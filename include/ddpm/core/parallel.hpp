@@ -8,6 +8,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include "ddpm/core/intrinsics.hpp"
+
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>

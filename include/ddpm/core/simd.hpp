@@ -7,14 +7,12 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include "ddpm/core/intrinsics.hpp"
+
 #include <cstring>
 #include <xsimd/xsimd.hpp>
 
 #include "ddpm/core/shape.hpp"
-
-#if defined(__AVX512F__)
-#include <immintrin.h>
-#endif
 
 namespace ddpm::inline DDPM_ABI::simd {
 
