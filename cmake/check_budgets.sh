@@ -18,20 +18,28 @@ int main() {
 }
 END
 
-# The best of three, since the machine may be busy: name, seconds allowed, MB allowed.
+# Processor seconds, the best of three, since the machine may be busy: name, seconds allowed, MB allowed. The seconds are
+# those of a machine on which <Eigen/Core> takes 1.2; on a slower one they grow.
+printf '#include <Eigen/Core>\n' > "$work/eigen.cpp"
 check() {
   python3 - "$1" "$2" "$3" "$work" <<'END'
-import resource, subprocess, sys, time
+import resource, subprocess, sys
 name, seconds, megabytes, work = sys.argv[1], float(sys.argv[2]), float(sys.argv[3]), sys.argv[4]
-command = ["g++", "-std=c++20", "-O2", "-Iinclude", "-isystem", "/usr/include/eigen3",
-           "-c", f"{work}/{name}.cpp", "-o", f"{work}/{name}.o"]
-best = 1e9
-for _ in range(3):
-    start = time.perf_counter()
-    subprocess.run(command, check=True)
-    best = min(best, time.perf_counter() - start)
+def used():
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+def compile_seconds(name):
+    best = 1e9
+    for _ in range(3):
+        start = used()
+        subprocess.run(["g++", "-std=c++20", "-O2", "-Iinclude", "-isystem", "/usr/include/eigen3",
+                        "-c", f"{work}/{name}.cpp", "-o", f"{work}/{name}.o"], check=True)
+        best = min(best, used() - start)
+    return best
+seconds *= max(1, compile_seconds("eigen") / 1.2)
+best = compile_seconds(name)
 peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3
-print(f"{name}.cpp: {best:.1f} s (budget {seconds:.0f}), {peak:.0f} MB (budget {megabytes:.0f})")
+print(f"{name}.cpp: {best:.1f} s (budget {seconds:.1f}), {peak:.0f} MB (budget {megabytes:.0f})")
 sys.exit(best > seconds or peak > megabytes)
 END
 }

@@ -116,35 +116,27 @@ void gather_weights(const Window& g, View<const T> large, View<const T> small, T
 template <class T>
 void winograd_forward(const Window& g, View<const T> x, View<const T> w, View<const T> bias,
                       const T* residual, T* y) {
+  constexpr Index width = panel_width<T, winograd::packs>;
   const Index C_in = w.dim(2), C_out = w.dim(3);
-  with_panel_width<T>(C_out, [&]<int Packs>() {
-    const auto filters = winograd::Filters<T>::plain(w.data, C_in, C_out, panel_width<T, Packs>);
-    winograd::convolve<T, Packs>(g, x, filters, C_out, {bias, residual, y});
-  });
+  const auto filters = winograd::Filters<T>::plain(w.data, C_in, C_out, width);
+  winograd::convolve<T>(g, x, filters, C_out, {bias, residual, y});
 }
 
 /// dx is a convolution too: of dy, with the kernel turned and its channels exchanged.
 template <class T>
 void winograd_data_gradient(const Window& g, View<const T> dy, View<const T> w, T* dx) {
+  constexpr int packs = winograd::packs;
+  constexpr Index width = panel_width<T, packs>;
   const Index C_in = w.dim(2), C_out = w.dim(3);
   const Padding& pad = g.padding;
   const Window turned{g.N,  g.OH, g.OW,
                       g.H,  g.W,  g.KH,
                       g.KW, 1,    {2 - pad.top, 2 - pad.bottom, 2 - pad.left, 2 - pad.right}};
-  with_panel_width<T>(C_in, [&]<int Packs>() {
-    constexpr Index width = panel_width<T, Packs>;
-    Scratch<T> packed(packed_size<T, Packs>(g.taps() * C_out, C_in));
-    pack_panels<T, Packs>(w.data, g.taps(), C_out, C_in, C_out, true, packed.data());
-    const auto filters =
-        winograd::Filters<T>::packed(packed.data(), C_out, (C_in + width - 1) / width, width, true);
-    winograd::convolve<T, Packs>(turned, dy, filters, C_in, {{}, nullptr, dx});
-  });
-}
-
-template <class T>
-void winograd_weight_gradient(const Window& g, View<const T> x, View<const T> dy, T* dw) {
-  with_panel_width<T>(dy.shape.back(),
-                      [&]<int Packs>() { winograd::weight_gradient<T, Packs>(g, x, dy, dw); });
+  Scratch<T> packed(packed_size<T, packs>(g.taps() * C_out, C_in));
+  pack_panels<T, packs>(w.data, g.taps(), C_out, C_in, C_out, true, packed.data());
+  const auto filters =
+      winograd::Filters<T>::packed(packed.data(), C_out, (C_in + width - 1) / width, width, true);
+  winograd::convolve<T>(turned, dy, filters, C_in, {{}, nullptr, dx});
 }
 
 template <class T>
@@ -215,7 +207,7 @@ void conv2d_backward(View<const T> dy, View<const T> x, View<const T> w,
   const Window window = detail::conv_window(x, w, geometry);
   if (winograd_pays(window, w.dim(2), w.dim(3))) {
     if (!dx.empty()) detail::winograd_data_gradient<T>(window, dy, w, dx.data);
-    if (!dw.empty()) detail::winograd_weight_gradient<T>(window, x, dy, dw.data);
+    if (!dw.empty()) winograd::weight_gradient<T>(window, x, dy, dw.data);
   } else {
     if (!dx.empty())
       detail::gather_backward<T>(window, dy, w.data, true, x.dim(3), View<const T>(), dx.data);

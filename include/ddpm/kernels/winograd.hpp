@@ -18,6 +18,8 @@
 
 namespace ddpm::inline DDPM_ABI::kernels::winograd {
 
+inline constexpr int packs = 2;  ///< of a panel; layers of 32 channels or more fill it
+
 // Sizes measured on Zen 4 (1 MB second-level cache a core, 32 MB shared).
 inline constexpr Index block_bytes = Index{4} << 20;  ///< of all planes of one block of tiles
 inline constexpr Index task_tiles = 96 / tile_rows * tile_rows;  ///< tiles whose M a task holds
@@ -45,7 +47,7 @@ struct Planes {
 
   static constexpr Index gap = 64 / Index{sizeof(T)};
   static Index row_stride(Index columns) {
-    constexpr Index width = panel_width<T, 2>;
+    constexpr Index width = panel_width<T, packs>;
     return (columns + width - 1) / width * width + gap;
   }
   static Index size(Index tiles, Index columns) {
@@ -78,19 +80,17 @@ void fill_planes(const T* x, Index H, Index W, Index C, const Padding& padding,
           source[i][j] = inside ? x + ((at.n * H + h) * W + w) * C : zeros.data();
         }
       T* target = planes.at(0, tile);
-      const auto write = [&](Index c) {
-        return [&, c](int i, int j, const simd::Pack<T>& v) {
-          simd::store(target + (i * inputs + j) * planes.plane + c, v);
-        };
-      };
       Index c = 0;
-      for (; c + width <= C; c += width)
-        transform<Transform, T>([&](int i, int j) { return simd::load(source[i][j] + c); },
-                                write(c));
-      if (c < C) {
+      for (; c < C; c += width) {
+        const bool whole = c + width <= C;
         transform<Transform, T>(
-            [&](int i, int j) { return simd::load_partial(source[i][j] + c, C - c); }, write(c));
-        c += width;
+            [&](int i, int j) {
+              const T* from_pixel = source[i][j] + c;
+              return whole ? simd::load(from_pixel) : simd::load_partial(from_pixel, C - c);
+            },
+            [&](int i, int j, const simd::Pack<T>& v) {
+              simd::store(target + (i * inputs + j) * planes.plane + c, v);
+            });
       }
       for (; c < planes.row - planes.gap; c += width)
         for (int i = 0; i < products; ++i)
@@ -134,10 +134,10 @@ struct Epilogue {
 };
 
 /// One task of the forward pass: a panel of columns for some tiles of a block.
-template <class T, int Packs>
+template <class T>
 class PanelTask {
  public:
-  static constexpr Index width = panel_width<T, Packs>, gap = Planes<T>::gap;
+  static constexpr Index width = panel_width<T, packs>, gap = Planes<T>::gap;
 
   PanelTask(const Window& g, Index C_in, Index C_out, const Filters<T>& w)
       : g_(g), tiling_(g), C_in_(C_in), C_out_(C_out), w_(w) {}
@@ -153,7 +153,7 @@ class PanelTask {
         const T* panel_v = v.data() + i * v_plane;
         const auto add = [&]<int Rows>(Index r) {
           T* sums = m.data() + i * m_plane + r * width;
-          Tile<T, Packs, Rows> tile;
+          Tile<T, packs, Rows> tile;
           if (k == 0)
             tile.clear();
           else
@@ -180,7 +180,7 @@ class PanelTask {
       const T* w = w_.data + panel * w_.panel + (first + k) * w_.term;
       if (first + k + rows_ahead < C_in_)
         for (int tap = 0; tap < taps * taps; ++tap)
-          prefetch_panel<T, Packs>(w + rows_ahead * w_.term + tap * w_.tap);
+          prefetch_panel<T, packs>(w + rows_ahead * w_.term + tap * w_.tap);
       for (Index at = 0; at < width; at += simd::width<T>, w += simd::width<T>) {
         const Index count = std::clamp<Index>(valid - at, 0, simd::width<T>);
         transform<FilterTransform, T>(
@@ -201,7 +201,7 @@ class PanelTask {
     const Index columns = std::min<Index>(outputs, g_.OW - at.w * outputs);
     const T* bias = out.bias.data;
     if (bias && out.bias.shape.rank() == 2) bias += at.n * C_out_;
-    for (Index c = first, q = 0; q < Packs && c < C_out_; ++q, c += simd::width<T>) {
+    for (Index c = first, q = 0; q < packs && c < C_out_; ++q, c += simd::width<T>) {
       const Index valid = std::min(simd::width<T>, C_out_ - c);
       const bool whole = valid == simd::width<T>;
       const auto load = [&](const T* p) {
@@ -235,14 +235,14 @@ class PanelTask {
 };
 
 /// Writes epilogue.y (N, OH, OW, C_out) from x (N, H, W, C_in).
-template <class T, int Packs>
+template <class T>
 void convolve(const Window& g, View<const T> x, const Filters<T>& w, Index C_out,
               const Epilogue<T>& epilogue) {
-  constexpr Index width = panel_width<T, Packs>;
+  constexpr Index width = panel_width<T, packs>;
   const Tiling tiling(g);
   const Index C_in = x.shape.back(), tiles = tiling.count();
   const Index panels = (C_out + width - 1) / width;
-  const PanelTask<T, Packs> work(g, C_in, C_out, w);
+  const PanelTask<T> work(g, C_in, C_out, w);
   const auto fill = [&](Index first, Index count, const Planes<T>& u) {
     fill_planes<InputTransform>(x.data, g.H, g.W, C_in, g.padding, tiling, first, count, u);
   };
@@ -272,21 +272,21 @@ void convolve(const Window& g, View<const T> x, const Filters<T>& w, Index C_out
 
 /// One task of the weight gradient: rows [row, row + task_rows) of one panel, over a block of
 /// tiles.
-template <class T, int Packs>
+template <class T>
 void add_weight_gradient(const Planes<T>& u, const Planes<T>& z, Index tiles, Index C_in,
                          Index C_out, Index row, Index panel, bool first_block, T* dw) {
-  constexpr Index width = panel_width<T, Packs>, plane = task_rows * width + Planes<T>::gap;
+  constexpr Index width = panel_width<T, packs>, plane = task_rows * width + Planes<T>::gap;
   const Index rows = std::min(task_rows, C_in - row);
   Scratch<T> v(products * plane);
   for (Index i = 0; i < products; ++i)
     for (Index r = 0; r < rows; r += tile_rows) {
-      Tile<T, Packs> tile;
+      Tile<T, packs> tile;
       tile.clear();
       tile.add_outer(u.at(i, 0) + row + r, u.row, tiles, z.at(i, 0) + panel * width, z.row);
       tile.store(v.data() + i * plane + r * width);
     }
   for (Index r = 0; r < rows; ++r)
-    for (Index q = 0, c = panel * width; q < Packs && c < C_out; ++q, c += simd::width<T>) {
+    for (Index q = 0, c = panel * width; q < packs && c < C_out; ++q, c += simd::width<T>) {
       const Index valid = std::min(simd::width<T>, C_out - c);
       transform<FilterGradient, T>(
           [&](int i, int j) {
@@ -301,9 +301,9 @@ void add_weight_gradient(const Planes<T>& u, const Planes<T>& z, Index tiles, In
 }
 
 /// Writes dw (3, 3, C_in, C_out) from x (N, H, W, C_in) and dy (N, OH, OW, C_out).
-template <class T, int Packs>
+template <class T>
 void weight_gradient(const Window& g, View<const T> x, View<const T> dy, T* dw) {
-  constexpr Index width = panel_width<T, Packs>;
+  constexpr Index width = panel_width<T, packs>;
   const Tiling tiling(g);
   const Index C_in = x.shape.back(), C_out = dy.shape.back(), tiles = tiling.count();
   const Index panels = (C_out + width - 1) / width;
@@ -317,8 +317,8 @@ void weight_gradient(const Window& g, View<const T> x, View<const T> dy, T* dw) 
     fill_planes<InputTransform>(x.data, g.H, g.W, C_in, g.padding, tiling, first, count, u);
     fill_planes<OutputGradient>(dy.data, g.OH, g.OW, C_out, {}, tiling, first, count, z);
     parallel_for(groups * panels, [&](Index task) {
-      add_weight_gradient<T, Packs>(u, z, count, C_in, C_out, task / panels * task_rows,
-                                    task % panels, first == 0, dw);
+      add_weight_gradient<T>(u, z, count, C_in, C_out, task / panels * task_rows, task % panels,
+                             first == 0, dw);
     });
   }
 }
