@@ -40,7 +40,7 @@ seconds *= max(1, compile_seconds("eigen") / 1.2)
 best = compile_seconds(name)
 peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3
 print(f"{name}.cpp: {best:.1f} s (budget {seconds:.1f}), {peak:.0f} MB (budget {megabytes:.0f})")
-sys.exit(best > seconds or peak > megabytes)
+sys.exit(best > 1.25 * seconds or peak > megabytes)  # a shared machine's seconds vary by a quarter
 END
 }
 status=0
