@@ -48,10 +48,10 @@ TEST_CASE_TEMPLATE("group_norm: with SiLU equals the two after each other", T, f
 TEST_CASE_TEMPLATE("group_norm: channels in two tensors are those of their concatenation", T, float,
                    double) {
   // The border lies on a group's, inside a group, inside a pack, and at the first channel.
-  for (const auto& [A, B, G] :
+  for (const auto& sizes :
        {std::array<Index, 3>{32, 32, 8}, {40, 56, 8}, {256, 128, 32}, {33, 67, 4}, {1, 9, 2}}) {
+    const Index A = sizes[0], B = sizes[1], G = sizes[2], C = A + B;
     CAPTURE(A);
-    const Index C = A + B;
     const auto a = random_tensor<T>({2, 3, 5, A}, 1), b = random_tensor<T>({2, 3, 5, B}, 2);
     const auto gamma = random_tensor<T>({C}, 3), beta = random_tensor<T>({C}, 4);
     const Tensor<T> x({2, 3, 5, C}), y(x.shape()), joined(x.shape()), mean({2, G}), rstd({2, G});

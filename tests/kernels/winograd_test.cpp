@@ -97,7 +97,8 @@ TEST_CASE("winograd: the presets' layers in float stay within 2e-5 of double, at
   const Index layers[][4] = {{12, 32, 128, 128}, {1, 32, 384, 128}, {4, 16, 256, 256},
                              {2, 16, 512, 256},  {8, 8, 256, 256},  {8, 8, 512, 256},
                              {8, 28, 64, 64},    {8, 14, 128, 128}, {8, 16, 64, 64}};
-  for (const auto& [N, size, in, out] : layers) {
+  for (const auto& layer : layers) {
+    const Index N = layer[0], size = layer[1], in = layer[2], out = layer[3];
     CAPTURE(size);
     CAPTURE(in);
     const auto x = random_tensor<float>({N, size, size, in}, 1);
