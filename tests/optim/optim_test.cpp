@@ -104,3 +104,26 @@ TEST_CASE("learning rate: warm-up from 0, then constant or half a cosine") {
     CHECK_THROWS_AS(rate.validate(), PreconditionError);
   }
 }
+
+TEST_CASE("adam: clipping and averaging in its own pass are those made one after the other") {
+  const auto make = [] { return Variable<double>::parameter(Tensor<double>({3}, {1, -2, 3})); };
+  const Variable<double> a = make(), b = make(), mean_a = make(), mean_b = make();
+  optim::Adam<double> fused({a}), apart({b});
+  optim::Ema<double> average_a({a}, {mean_a}), average_b({b}, {mean_b});
+  for (int step = 0; step < 3; ++step) {
+    for (const auto& w : {a, b}) {
+      set_grad(w, Tensor<double>({3}, {1.0 + step, 2, -3}));
+    }
+    const double norm = optim::grad_norm<double>({a});
+    REQUIRE(optim::clip_factor(norm, 0.5) < 1);
+    fused.step(0.1, optim::clip_factor(norm, 0.5), average_a.next_update());
+    CHECK(optim::clip_grad_norm<double>({b}, 0.5) == norm);
+    apart.step(0.1);
+    average_b.update();
+  }
+  for (Index i = 0; i < 3; ++i) {
+    CHECK(a.value()[i] == doctest::Approx(b.value()[i]).epsilon(1e-12));
+    CHECK(mean_a.value()[i] == doctest::Approx(mean_b.value()[i]).epsilon(1e-12));
+  }
+  CHECK(mean_a.value()[0] != 1);
+}
