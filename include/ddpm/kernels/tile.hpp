@@ -29,6 +29,10 @@ inline constexpr int tile_rows = 6;
 template <class T, int Packs>
 inline constexpr Index panel_width = Packs* simd::width<T>;
 
+/// Values of a cache line.
+template <class T>
+inline constexpr Index cache_line = 64 / Index{sizeof(T)};
+
 /// Calls f.template operator()<Packs>() with the panel width that wastes least on `columns`.
 template <class T, class F>
 void with_panel_width(Index columns, F&& f) {
@@ -87,11 +91,15 @@ struct Tile {
     *this = tile;
   }
 
-  /// sum[r] += sum over p < terms of rows[p * row_stride + r] * panel[p * panel_stride].
-  void add_outer(const T* rows, Index row_stride, Index terms, const T* panel, Index panel_stride) {
+  /// sum[r] += sum over p < terms of rows[p * row_stride + r] * panel[p * panel_stride]; asks for
+  /// the line at ahead[p * ahead_stride] meanwhile.
+  void add_outer(const T* rows, Index row_stride, Index terms, const T* panel, Index panel_stride,
+                 const T* ahead, Index ahead_stride) {
     Tile tile = *this;
-    for (Index p = 0; p < terms; ++p, rows += row_stride, panel += panel_stride)
+    for (Index p = 0; p < terms; ++p, rows += row_stride, panel += panel_stride) {
+      __builtin_prefetch(ahead + p * ahead_stride);
       tile.multiply_add([&](int r) { return rows[r]; }, panel);
+    }
     *this = tile;
   }
 
@@ -141,9 +149,10 @@ Index packed_size(Index terms, Index columns) {
 /// many rows ahead they are asked for.
 inline constexpr Index rows_ahead = 12;
 
-template <class T, int Packs>
+/// Into the first-level cache, or, with Locality 2, the second.
+template <class T, int Packs, int Locality = 3>
 void prefetch_panel(const T* row) {
-  for (int q = 0; q < Packs; ++q) __builtin_prefetch(row + q * simd::width<T>);
+  for (int q = 0; q < Packs; ++q) __builtin_prefetch(row + q * simd::width<T>, 0, Locality);
 }
 
 /// Packs columns [first, first + width) of b (terms, columns) as (terms, width), zeros past the

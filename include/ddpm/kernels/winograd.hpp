@@ -26,6 +26,9 @@ inline constexpr Index task_tiles = 96 / tile_rows * tile_rows;  ///< tiles whos
 inline constexpr Index task_terms = 64;                          ///< C_in whose V a task holds
 inline constexpr int few_rows = tile_rows / 2;  ///< a small image's 8x8 map has four tiles
 inline constexpr Index private_terms = 64;      ///< up to so many C_in a task makes its own U
+/// Rows of weights asked for before they are transformed: the nine taps of a row often lie a power
+/// of two apart, and more rows would push each other out of the same few sets of the first level.
+inline constexpr Index filters_ahead = 3;
 inline constexpr Index task_rows = 64 / tile_rows * tile_rows;  ///< C_in of a task of weights
 
 /// The tiles of a window's small map.
@@ -45,7 +48,7 @@ struct Planes {
   T* data;
   Index row, plane;  ///< strides
 
-  static constexpr Index gap = 64 / Index{sizeof(T)};
+  static constexpr Index gap = cache_line<T>;
   static Index row_stride(Index columns) {
     constexpr Index width = panel_width<T, packs>;
     return (columns + width - 1) / width * width + gap;
@@ -150,9 +153,11 @@ class PanelTask {
       const Index terms = std::min(task_terms, C_in_ - k);
       transform_weights(panel, k, terms, v.data());
       for (Index i = 0; i < products; ++i) {
+        prefetch_weights(panel, k + task_terms, i);
         const T* panel_v = v.data() + i * v_plane;
         const auto add = [&]<int Rows>(Index r) {
           T* sums = m.data() + i * m_plane + r * width;
+          prefetch_rows(u.at(i, first + r + Rows) + k, u.row, Rows, terms);
           Tile<T, packs, Rows> tile;
           if (k == 0)
             tile.clear();
@@ -172,15 +177,37 @@ class PanelTask {
   }
 
  private:
+  /// Asks for rows of the block's tiles that are multiplied next.
+  static void prefetch_rows(const T* rows, Index stride, Index count, Index terms) {
+    for (Index r = 0; r < count; ++r)
+      for (Index k = 0; k < terms; k += cache_line<T>) __builtin_prefetch(rows + r * stride + k);
+  }
+
+  /// Brings part `part` of `products` of the weights from `first` on into the second-level cache:
+  /// reading them from memory then takes place during the products. After the last of a panel comes
+  /// the next panel but one, which is this thread's if two work in step.
+  void prefetch_weights(Index panel, Index first, Index part) const {
+    if (first >= C_in_) {
+      first = 0;
+      panel += 2;
+      if (panel * width >= w_.columns) return;
+    }
+    const Index count = std::min(task_terms, C_in_ - first) * taps * taps;
+    for (Index i = part * count / products; i < (part + 1) * count / products; ++i) {
+      const Index term = first + i / (taps * taps), tap = i % (taps * taps);
+      prefetch_panel<T, packs, 2>(w_.data + panel * w_.panel + term * w_.term + tap * w_.tap);
+    }
+  }
+
   static constexpr Index v_plane = task_terms * width + gap, m_plane = task_tiles * width + gap;
 
   void transform_weights(Index panel, Index first, Index terms, T* v) const {
     const Index valid = std::min(width, w_.columns - panel * width);
     for (Index k = 0; k < terms; ++k) {
       const T* w = w_.data + panel * w_.panel + (first + k) * w_.term;
-      if (first + k + rows_ahead < C_in_)
+      if (first + k + filters_ahead < C_in_)
         for (int tap = 0; tap < taps * taps; ++tap)
-          prefetch_panel<T, packs>(w + rows_ahead * w_.term + tap * w_.tap);
+          prefetch_panel<T, packs>(w + filters_ahead * w_.term + tap * w_.tap);
       for (Index at = 0; at < width; at += simd::width<T>, w += simd::width<T>) {
         const Index count = std::clamp<Index>(valid - at, 0, simd::width<T>);
         transform<FilterTransform, T>(
@@ -270,19 +297,27 @@ void convolve(const Window& g, View<const T> x, const Filters<T>& w, Index C_out
   }
 }
 
-/// One task of the weight gradient: rows [row, row + task_rows) of one panel, over a block of
-/// tiles.
+/// One task of the weight gradient: rows [row, row + rows), at most task_rows, of one panel, over a
+/// block of tiles. Each pass over the tiles asks for one cache line a tile of the next product's
+/// planes, which lie too far apart for the machine to foresee.
 template <class T>
 void add_weight_gradient(const Planes<T>& u, const Planes<T>& z, Index tiles, Index C_in,
-                         Index C_out, Index row, Index panel, bool first_block, T* dw) {
+                         Index C_out, Index row, Index rows, Index panel, bool first_block, T* dw) {
   constexpr Index width = panel_width<T, packs>, plane = task_rows * width + Planes<T>::gap;
-  const Index rows = std::min(task_rows, C_in - row);
+  const Index u_lines = (rows + cache_line<T> - 1) / cache_line<T>;
   Scratch<T> v(products * plane);
   for (Index i = 0; i < products; ++i)
     for (Index r = 0; r < rows; r += tile_rows) {
+      const Index next = std::min<Index>(i + 1, products - 1), line = r / tile_rows;
+      const auto [ahead, ahead_stride] =
+          line < u_lines
+              ? std::pair(u.at(next, 0) + row + line * cache_line<T>, u.row)
+              : std::pair(z.at(next, 0) + panel * width + (line - u_lines) * cache_line<T> % width,
+                          z.row);
       Tile<T, packs> tile;
       tile.clear();
-      tile.add_outer(u.at(i, 0) + row + r, u.row, tiles, z.at(i, 0) + panel * width, z.row);
+      tile.add_outer(u.at(i, 0) + row + r, u.row, tiles, z.at(i, 0) + panel * width, z.row, ahead,
+                     ahead_stride);
       tile.store(v.data() + i * plane + r * width);
     }
   for (Index r = 0; r < rows; ++r)
@@ -306,8 +341,13 @@ void weight_gradient(const Window& g, View<const T> x, View<const T> dy, T* dw) 
   constexpr Index width = panel_width<T, packs>;
   const Tiling tiling(g);
   const Index C_in = x.shape.back(), C_out = dy.shape.back(), tiles = tiling.count();
+  constexpr Index wanted_tasks = 4;
   const Index panels = (C_out + width - 1) / width;
-  const Index groups = (C_in + task_rows - 1) / task_rows;
+  // Narrow layers get shorter tasks, so that there are some for other threads.
+  Index tiles_of_rows = std::min(task_rows, C_in + tile_rows - 1) / tile_rows;
+  while (tiles_of_rows > 1 && C_in * panels < wanted_tasks * tiles_of_rows * tile_rows)
+    tiles_of_rows = (tiles_of_rows + 1) / 2;
+  const Index rows = tiles_of_rows * tile_rows, groups = (C_in + rows - 1) / rows;
   const Index block = tiles_of_block<T>(tiles, C_in + C_out);
   Scratch<T> memory(Planes<T>::size(block, C_in) + Planes<T>::size(block, C_out));
   const Planes<T> u(memory.data(), block, C_in);
@@ -317,8 +357,9 @@ void weight_gradient(const Window& g, View<const T> x, View<const T> dy, T* dw) 
     fill_planes<InputTransform>(x.data, g.H, g.W, C_in, g.padding, tiling, first, count, u);
     fill_planes<OutputGradient>(dy.data, g.OH, g.OW, C_out, {}, tiling, first, count, z);
     parallel_for(groups * panels, [&](Index task) {
-      add_weight_gradient<T>(u, z, count, C_in, C_out, task / panels * task_rows, task % panels,
-                             first == 0, dw);
+      const Index row = task / panels * rows;
+      add_weight_gradient<T>(u, z, count, C_in, C_out, row, std::min(rows, C_in - row),
+                             task % panels, first == 0, dw);
     });
   }
 }
