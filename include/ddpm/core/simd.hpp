@@ -10,6 +10,7 @@
 #include "ddpm/core/intrinsics.hpp"
 
 #include <cstring>
+#include <utility>
 #include <xsimd/xsimd.hpp>
 
 #include "ddpm/core/shape.hpp"
@@ -85,6 +86,39 @@ void store_partial(T* values, const Pack<T>& pack, Index count) {
   store(padded, pack);
   std::memcpy(values, padded, static_cast<std::size_t>(count) * sizeof(T));
 #endif
+}
+
+namespace detail {
+
+/// Interleaves the lower (Half = 0) or upper halves of two vectors.
+template <int Half, class V, int... I>
+V interleave(const V& a, const V& b, std::integer_sequence<int, I...>) {
+  constexpr int count = sizeof...(I);
+  return __builtin_shufflevector(a, b, (Half * count / 2 + I / 2 + I % 2 * count)...);
+}
+
+}  // namespace detail
+
+/// to[j][i] = from[i][j] for a square of width<T> rows and columns. In the compilers' own vectors:
+/// xsimd 8 interleaves within the lanes of a register alone.
+template <class T>
+void transpose(const T* from, Index from_stride, T* to, Index to_stride) {
+  constexpr int size = static_cast<int>(width<T>);
+  using Vector [[gnu::vector_size(size * sizeof(T))]] = T;
+  Vector rows[size], mixed[size];
+  for (int i = 0; i < size; ++i) std::memcpy(&rows[i], from + i * from_stride, sizeof(Vector));
+#pragma GCC unroll 4
+  for (int step = 1; step < size; step *= 2) {
+#pragma GCC unroll 8
+    for (int i = 0; i < size / 2; ++i) {
+      const auto order = std::make_integer_sequence<int, size>();
+      mixed[2 * i] = detail::interleave<0>(rows[i], rows[i + size / 2], order);
+      mixed[2 * i + 1] = detail::interleave<1>(rows[i], rows[i + size / 2], order);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < size; ++i) rows[i] = mixed[i];
+  }
+  for (int i = 0; i < size; ++i) std::memcpy(to + i * to_stride, &rows[i], sizeof(Vector));
 }
 
 /// out[i] = f(in[i]...) for i < count; f takes and returns packs. out may be one of the inputs.

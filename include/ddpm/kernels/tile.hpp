@@ -173,13 +173,20 @@ template <class T, int Packs>
 void pack_panel_transposed(Matrix<const T> b, Index first, T* panel) {
   constexpr Index width = panel_width<T, Packs>;
   const Index columns = std::min(width, b.rows - first), terms = b.columns;
-  // Sixteen terms at a time: reads run along cache lines, writes stay in the first-level cache.
-  for (Index k0 = 0; k0 < terms; k0 += 16) {
-    const Index k1 = std::min(k0 + 16, terms);
-    for (Index j = 0; j < columns; ++j)
+  constexpr Index square = simd::width<T>;
+  const auto copy = [&](Index k0, Index k1, Index j0, Index j1) {
+    for (Index j = j0; j < j1; ++j)
       for (Index k = k0; k < k1; ++k) panel[k * width + j] = b.row(first + j)[k];
-    for (Index k = k0; k < k1; ++k)
-      std::fill(panel + k * width + columns, panel + (k + 1) * width, T(0));
+  };
+  for (Index k = 0; k < terms; k += square) {
+    const Index end = std::min(k + square, terms);
+    Index j = 0;
+    if (end == k + square)
+      for (; j + square <= columns; j += square)
+        simd::transpose(b.row(first + j) + k, b.stride, panel + k * width + j, width);
+    copy(k, end, j, columns);
+    for (Index row = k; row < end; ++row)
+      std::fill(panel + row * width + columns, panel + (row + 1) * width, T(0));
   }
 }
 
