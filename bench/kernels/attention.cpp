@@ -10,8 +10,8 @@ using namespace ddpm;
 void forward(benchmark::State& state) {
   const Index N = state.range(0), HW = state.range(1), C = state.range(2), heads = state.range(3);
   const Index P = HW * HW;
-  const Tensor<float> qkv({N, HW, HW, 3 * C}, 0.1F), y({N, HW, HW, C}), p({N * heads, P, P});
-  for (auto _ : state) kernels::attention_forward<float>(qkv, heads, y, p);
+  const Tensor<float> qkv({N, HW, HW, 3 * C}, 0.1F), y({N, HW, HW, C}), scales({N * heads, P, 2});
+  for (auto _ : state) kernels::attention_forward<float>(qkv, heads, y, scales);
   bench::report(state, 4.0 * double(N * P * P * C));
 }
 
@@ -19,15 +19,16 @@ void backward(benchmark::State& state) {
   const Index N = state.range(0), HW = state.range(1), C = state.range(2), heads = state.range(3);
   const Index P = HW * HW;
   const Tensor<float> qkv({N, HW, HW, 3 * C}, 0.1F), dy({N, HW, HW, C}, 1.0F);
-  const Tensor<float> p({N * heads, P, P}, 1.0F / float(P)), dqkv(qkv.shape());
-  for (auto _ : state) kernels::attention_backward<float>(dy, qkv, p, heads, dqkv);
+  const Tensor<float> y(dy.shape()), scales({N * heads, P, 2}), dqkv(qkv.shape());
+  kernels::attention_forward<float>(qkv, heads, y, scales);
+  for (auto _ : state) kernels::attention_backward<float>(dy, qkv, scales, heads, dqkv);
   bench::report(state, 8.0 * double(N * P * P * C));
 }
 
 void layers(benchmark::internal::Benchmark* benchmark) {
   benchmark->ArgNames({"N", "HW", "C", "heads"})->UseRealTime();
   benchmark->Args({8, 16, 256, 1})->Args({8, 4, 256, 1})->Args({32, 16, 64, 1});
-  benchmark->Args({32, 16, 64, 4})->Args({3, 7, 39, 3});
+  benchmark->Args({32, 16, 64, 4})->Args({1, 64, 128, 1})->Args({3, 7, 39, 3});
 }
 
 BENCHMARK(forward)->Name("attention")->Apply(layers);

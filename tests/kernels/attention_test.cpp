@@ -14,8 +14,8 @@ TEST_CASE_TEMPLATE("attention: forward against the plain loops", T, float, doubl
     CAPTURE(C);
     CAPTURE(heads);
     const auto qkv = random_tensor<T>({2, H, W, 3 * C}, 1);
-    const Tensor<T> y({2, H, W, C}), again(y.shape()), p({2 * heads, H * W, H * W});
-    kernels::attention_forward<T>(qkv, heads, y, p);
+    const Tensor<T> y({2, H, W, C}), again(y.shape()), scales({2 * heads, H * W, 2});
+    kernels::attention_forward<T>(qkv, heads, y, scales);
     CHECK(relative_difference<T>(y, reference::attention(qkv, heads)) < 4 * tolerance<T>(H * W));
     kernels::attention_forward<T>(qkv, heads, again, {});
     CHECK(same_bits(y, again));

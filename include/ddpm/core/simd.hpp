@@ -9,6 +9,7 @@
 
 #include "ddpm/core/intrinsics.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 #include <xsimd/xsimd.hpp>
@@ -167,6 +168,23 @@ T sum(F&& f, Index count, const T* first, const In*... in) {
   for (; i + width<T> <= count; i += width<T>) total += f(load(first + i), load(in + i)...);
   if (i < count) total += f(load_partial(first + i, count - i), load_partial(in + i, count - i)...);
   return reduce_add(total);
+}
+
+/// The largest of `count` >= 1 values.
+template <class T>
+T largest(Index count, const T* values) {
+  T result = values[0];
+  Index i = 0;
+  if (count >= width<T>) {
+    Pack<T> most = load(values);
+    for (i = width<T>; i + width<T> <= count; i += width<T>)
+      most = xsimd::max(most, load(values + i));
+    alignas(64) T lanes[static_cast<std::size_t>(width<T>)];
+    store(lanes, most);
+    for (const T lane : lanes) result = std::max(result, lane);
+  }
+  for (; i < count; ++i) result = std::max(result, values[i]);
+  return result;
 }
 
 }  // namespace ddpm::inline DDPM_ABI::simd

@@ -2,6 +2,10 @@
 //
 //   p = softmax(q k^T / sqrt(D)),   y = p v        for each image and head
 //
+// p is never kept: its rows are computed for a block of queries at a time, and once more, from the
+// largest score and the sum of each row, in the backward pass (as in Dao et al. 2022,
+// arXiv:2205.14135, section 3.1, with whole rows). Memory is linear in P.
+//
 // Letters: N images, P = H*W tokens, C channels = heads * D. q, k and v stand side by side in one
 // tensor of 3 C channels, [q | k | v], each head a run of D channels: all matrices are read where
 // they lie.
@@ -41,53 +45,133 @@ inline void check_attention(const Shape& qkv, Index heads) {
 
 }  // namespace detail
 
-/// Writes y (N, H, W, C) and p (N * heads, P, P) for qkv (N, H, W, 3 C). p may be empty: its values
-/// are then not kept.
+namespace detail {
+
+/// Queries whose scores stand in memory at once: all of them as long as they fit into half a
+/// megabyte of floats, so that nothing of size P x P is ever stored for long maps.
+inline Index query_block(Index P) {
+  constexpr Index scores = Index{1} << 17;
+  return std::min(P, std::max<Index>(32, scores / P));
+}
+
+/// Calls f(first, count) for the blocks of P queries.
+template <class F>
+void for_each_query_block(Index P, const F& f) {
+  const Index block = query_block(P);
+  parallel_for((P + block - 1) / block,
+               [&](Index i) { f(i * block, std::min(block, P - i * block)); });
+}
+
+}  // namespace detail
+
+/// Writes y (N, H, W, C) for qkv (N, H, W, 3 C), and the scales of softmax's rows, largest score
+/// and 1 / sum, (N * heads, P, 2); scales may be empty.
 /// Throws PreconditionError if shapes disagree or the heads do not divide C.
 template <class T>
-void attention_forward(View<const T> qkv, Index heads, View<T> y, View<T> p) {
+void attention_forward(View<const T> qkv, Index heads, View<T> y, View<T> scales) {
   detail::check_attention(qkv.shape, heads);
   const detail::HeadLayout at(qkv.shape, heads);
   const Index N = qkv.dim(0), P = at.P;
   require_shape("attention: y", y.shape, {N, qkv.dim(1), qkv.dim(2), at.C});
-  if (!p.empty()) require_shape("attention: p", p.shape, {N * heads, P, P});
+  if (!scales.empty()) require_shape("attention: scales", scales.shape, {N * heads, P, 2});
   const T factor = 1 / std::sqrt(static_cast<T>(at.D));
   parallel_for(N * heads, [&](Index i) {
-    Scratch<T> scratch(p.empty() ? P * P : 0);
-    const Matrix<T> scores{p.empty() ? scratch.data() : p.data + i * P * P, P, P, P};
-    multiply_transposed<T>(at.matrix(qkv.data, 3, 0, i), at.matrix(qkv.data, 3, 1, i), scores);
-    parallel_for(P, [&](Index r) { detail::softmax_row(scores.row(r), P, factor); });
-    multiply<T>(scores, at.matrix(qkv.data, 3, 2, i), at.matrix(y.data, 1, 0, i));
+    const Matrix<const T> q = at.matrix(qkv.data, 3, 0, i);
+    const PackedMatrix<T> k(at.matrix(qkv.data, 3, 1, i), true);
+    const PackedMatrix<T> v(at.matrix(qkv.data, 3, 2, i), false);
+    const Matrix<T> out = at.matrix(y.data, 1, 0, i);
+    detail::for_each_query_block(P, [&](Index first, Index count) {
+      Scratch<T> scratch(count * P);
+      const Matrix<T> p{scratch.data(), count, P, P};
+      k.multiply(q.slice(first, count), p);
+      parallel_for(count, [&](Index r) {
+        const auto scale = detail::softmax_row(p.row(r), P, factor);
+        if (scales.empty()) return;
+        T* kept = scales.data + (i * P + first + r) * 2;
+        kept[0] = scale.largest;
+        kept[1] = scale.factor;
+      });
+      v.multiply(p, out.slice(first, count));
+    });
   });
 }
 
-/// With L = <dy, y>, writes dqkv (N, H, W, 3 C) from the forward pass's p.
+namespace detail {
+
+/// The gradients of one image and head.
 template <class T>
-void attention_backward(View<const T> dy, View<const T> qkv, View<const T> p, Index heads,
+class HeadGradient {
+ public:
+  HeadGradient(const HeadLayout& at, View<const T> qkv, View<const T> dy, const T* scales,
+               View<T> dqkv, Index i)
+      : P_(at.P),
+        D_(at.D),
+        factor_(1 / std::sqrt(static_cast<T>(at.D))),
+        q_(at.matrix(qkv.data, 3, 0, i)),
+        dy_(at.matrix(dy.data, 1, 0, i)),
+        dq_(at.matrix(dqkv.data, 3, 0, i)),
+        dk_(at.matrix(dqkv.data, 3, 1, i)),
+        dv_(at.matrix(dqkv.data, 3, 2, i)),
+        scales_(scales),
+        scores_(at.matrix(qkv.data, 3, 1, i), true),
+        values_(at.matrix(qkv.data, 3, 2, i), true),
+        keys_(at.matrix(qkv.data, 3, 1, i), false),
+        gradient_(P_ * D_) {}
+
+  /// Queries [first, first + count): writes their dq, adds to dk and dv, or writes those if first
+  /// is 0. Softmax is computed once more, to the same bits as in the forward pass.
+  void add(Index first, Index count) const {
+    Scratch<T> scratch(2 * count * P_);
+    const Matrix<T> p{scratch.data(), count, P_, P_};
+    const Matrix<T> dp{scratch.data() + count * P_, count, P_, P_};
+    const Matrix<const T> q = q_.slice(first, count), dy = dy_.slice(first, count);
+    scores_.multiply(q, p);
+    values_.multiply(dy, dp);
+    parallel_for(count, [&](Index r) {
+      const T* scale = scales_ + (first + r) * 2;
+      softmax_row<T>(p.row(r), P_, factor_, {scale[0], scale[1]});
+      softmax_row_backward(p.row(r), P_, factor_, dp.row(r));
+    });
+    keys_.multiply(dp, dq_.slice(first, count));
+    add_product(p, dy, first == 0, dv_);
+    add_product(dp, q, first == 0, dk_);
+  }
+
+ private:
+  /// target (+)= a^T b. transposed_multiply writes dense rows, the target has gaps between them.
+  void add_product(Matrix<const T> a, Matrix<const T> b, bool write, Matrix<T> target) const {
+    transposed_multiply<T>(a, b, gradient_.data());
+    for (Index r = 0; r < P_; ++r) {
+      const T* row = gradient_.data() + r * D_;
+      if (write)
+        std::copy_n(row, D_, target.row(r));
+      else
+        simd::map([](const auto& u, const auto& v) { return u + v; }, D_, target.row(r),
+                  std::as_const(target).row(r), row);
+    }
+  }
+
+  Index P_, D_;
+  T factor_;
+  Matrix<const T> q_, dy_;
+  Matrix<T> dq_, dk_, dv_;
+  const T* scales_;
+  PackedMatrix<T> scores_, values_, keys_;
+  Scratch<T> gradient_;
+};
+
+}  // namespace detail
+
+/// With L = <dy, y>, writes dqkv (N, H, W, 3 C) from the forward pass's scales.
+template <class T>
+void attention_backward(View<const T> dy, View<const T> qkv, View<const T> scales, Index heads,
                         View<T> dqkv) {
   const detail::HeadLayout at(qkv.shape, heads);
-  const Index P = at.P, D = at.D;
-  const T factor = 1 / std::sqrt(static_cast<T>(D));
+  const Index block = detail::query_block(at.P);
   parallel_for(qkv.dim(0) * heads, [&](Index i) {
-    const auto part = [&](Index which) { return at.matrix(qkv.data, 3, which, i); };
-    const Matrix<const T> probability{p.data + i * P * P, P, P, P};
-    const Matrix<const T> dout = at.matrix(dy.data, 1, 0, i);
-    Scratch<T> scratch(P * P), gradient(P * D);
-    const Matrix<T> dscores{scratch.data(), P, P, P};
-    // transposed_multiply writes dense rows, dqkv has gaps between them.
-    const auto write = [&](Index which) {
-      const Matrix<T> target = at.matrix(dqkv.data, 3, which, i);
-      for (Index r = 0; r < P; ++r) std::copy_n(gradient.data() + r * D, D, target.row(r));
-    };
-    transposed_multiply<T>(probability, dout, gradient.data());
-    write(2);
-    multiply_transposed<T>(dout, part(2), dscores);
-    parallel_for(P, [&](Index r) {
-      detail::softmax_row_backward(probability.row(r), P, factor, dscores.row(r));
-    });
-    multiply<T>(dscores, part(1), at.matrix(dqkv.data, 3, 0, i));
-    transposed_multiply<T>(dscores, part(0), gradient.data());
-    write(1);
+    const detail::HeadGradient<T> head(at, qkv, dy, scales.data + i * at.P * 2, dqkv, i);
+    for (Index first = 0; first < at.P; first += block)
+      head.add(first, std::min(block, at.P - first));
   });
 }
 

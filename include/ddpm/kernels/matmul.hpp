@@ -31,38 +31,57 @@ void pack_panels(const T* b, Index taps, Index terms, Index columns, Index strid
   });
 }
 
-namespace detail {
-
+/// b (K, N), or b^T for b (N, K), packed for one or several products. Lives as Scratch does.
 template <class T>
-void multiply(Matrix<const T> a, Matrix<const T> b, bool transpose_b, const T* bias, Matrix<T> c) {
-  with_panel_width<T>(c.columns, [&]<int Packs>() {
-    Scratch<T> packed(packed_size<T, Packs>(a.columns, c.columns));
-    pack_panels<T, Packs>(b.data, 1, a.columns, c.columns, b.stride, transpose_b, packed.data());
-    const GatherRows<T> job{c.rows,        1, a.columns, c.columns,
-                            packed.data(), 1, nullptr,   bias != nullptr};
-    const auto locate = [&](Index first, Index count, const RowPointers<T>& pointers) {
-      for (Index r = 0; r < count; ++r) {
-        pointers.source[r] = a.row(first + r);
-        pointers.out[r] = c.row(first + r);
-        pointers.bias[r] = bias;
-      }
-    };
-    gather_rows<T, Packs>(job, locate);
-  });
-}
+class PackedMatrix {
+ public:
+  PackedMatrix(Matrix<const T> b, bool transposed)
+      : terms_(transposed ? b.columns : b.rows),
+        columns_(transposed ? b.rows : b.columns),
+        packed_(size(terms_, columns_)) {
+    with_panel_width<T>(columns_, [&]<int Packs>() {
+      pack_panels<T, Packs>(b.data, 1, terms_, columns_, b.stride, transposed, packed_.data());
+    });
+  }
 
-}  // namespace detail
+  /// c = a b + bias; a (M, K), c (M, N), bias (N) or null. c must not overlap a.
+  void multiply(Matrix<const T> a, Matrix<T> c, const T* bias = nullptr) const {
+    with_panel_width<T>(columns_, [&]<int Packs>() {
+      const GatherRows<T> job{c.rows,         1, terms_,  columns_,
+                              packed_.data(), 1, nullptr, bias != nullptr};
+      const auto locate = [&](Index first, Index count, const RowPointers<T>& pointers) {
+        for (Index r = 0; r < count; ++r) {
+          pointers.source[r] = a.row(first + r);
+          pointers.out[r] = c.row(first + r);
+          pointers.bias[r] = bias;
+        }
+      };
+      gather_rows<T, Packs>(job, locate);
+    });
+  }
+
+ private:
+  static Index size(Index terms, Index columns) {
+    Index result = 0;
+    with_panel_width<T>(columns,
+                        [&]<int Packs>() { result = packed_size<T, Packs>(terms, columns); });
+    return result;
+  }
+
+  Index terms_, columns_;
+  Scratch<T> packed_;
+};
 
 /// c = a b + bias; a (M, K), b (K, N), c (M, N), bias (N) or null. c must not overlap a or b.
 template <class T>
 void multiply(Matrix<const T> a, Matrix<const T> b, Matrix<T> c, const T* bias = nullptr) {
-  detail::multiply(a, b, false, bias, c);
+  PackedMatrix<T>(b, false).multiply(a, c, bias);
 }
 
 /// c = a b^T; a (M, K), b (N, K), c (M, N). c must not overlap a or b.
 template <class T>
 void multiply_transposed(Matrix<const T> a, Matrix<const T> b, Matrix<T> c) {
-  detail::multiply<T>(a, b, true, nullptr, c);
+  PackedMatrix<T>(b, true).multiply(a, c);
 }
 
 /// c = a^T b; a (K, M), b (K, N), c (M, N) with rows N apart. c must not overlap a or b.

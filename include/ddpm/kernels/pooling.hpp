@@ -31,6 +31,12 @@ void for_each_window(const Shape& x, Index k, const F& f) {
   });
 }
 
+/// Writes zeros where windows leave pixels out, for windows that cover their own pixels.
+template <class T>
+void clear_uncovered(Index k, View<T> dx) {
+  if (dx.dim(1) % k != 0 || dx.dim(2) % k != 0) std::fill(dx.begin(), dx.end(), T(0));
+}
+
 }  // namespace detail
 
 /// y = the largest value of each window.
@@ -50,12 +56,19 @@ void max_pool2d_forward(View<const T> x, Index k, View<T> y) {
 template <class T>
 void max_pool2d_backward(View<const T> dy, View<const T> x, View<const T> y, Index k, View<T> dx) {
   const Index C = x.dim(3), W = x.dim(2);
-  std::fill(dx.begin(), dx.end(), T(0));
+  detail::clear_uncovered<T>(k, dx);
   detail::for_each_window(x.shape, k, [&](Index out, Index in) {
-    for (Index c = 0; c < C; ++c) {
-      Index i = 0;
-      while (i < k * k - 1 && x.row(in + i / k * W + i % k)[c] != y.row(out)[c]) ++i;
-      dx.row(in + i / k * W + i % k)[c] = dy.row(out)[c];
+    // What is left of dy after the pixels before goes to the first that equals the maximum.
+    for (Index c = 0; c < C; c += simd::width<T>) {
+      const Index valid = std::min(simd::width<T>, C - c);
+      const simd::Pack<T> largest = simd::load_partial(y.row(out) + c, valid), zero(T(0));
+      simd::Pack<T> left = simd::load_partial(dy.row(out) + c, valid);
+      for (Index i = 0; i < k * k; ++i) {
+        const Index at = in + i / k * W + i % k;
+        const auto here = simd::load_partial(x.row(at) + c, valid) == largest;
+        simd::store_partial(dx.row(at) + c, xsimd::select(here, left, zero), valid);
+        left = xsimd::select(here, zero, left);
+      }
     }
   });
 }
@@ -79,7 +92,7 @@ template <class T>
 void avg_pool2d_backward(View<const T> dy, Index k, View<T> dx) {
   const Index C = dx.dim(3), W = dx.dim(2);
   const T factor = T(1) / static_cast<T>(k * k);
-  std::fill(dx.begin(), dx.end(), T(0));
+  detail::clear_uncovered<T>(k, dx);
   detail::for_each_window(dx.shape, k, [&](Index out, Index in) {
     for (Index i = 0; i < k * k; ++i)
       simd::map([=](const auto& v) { return v * factor; }, C, dx.row(in + i / k * W + i % k),

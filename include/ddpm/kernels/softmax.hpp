@@ -11,19 +11,43 @@ namespace ddpm::inline DDPM_ABI::kernels {
 
 namespace detail {
 
-/// One row of `count` values, in place, of s times the row.
+/// What turns a row into its softmax: y_j = exp(s (x_j - largest)) factor.
 template <class T>
-void softmax_row(T* row, Index count, T s) {
-  T largest = row[0];
-  for (Index j = 1; j < count; ++j) largest = std::max(largest, row[j]);
-  // Subtracting first keeps the exponent finite for any finite row; the largest term is exp(0).
+struct SoftmaxScale {
+  T largest, factor;
+};
+
+/// Replaces a row of `count` values by exp(s (x - largest)). Subtracting first keeps the exponent
+/// finite for any finite row; the largest term is exp(0).
+template <class T>
+void exponential_row(T* row, Index count, T s, T largest) {
   const auto exponential = [=](const auto& v) {
     using P = std::decay_t<decltype(v)>;
     return xsimd::exp((v - P(largest)) * P(s));
   };
   simd::map<T>(exponential, count, row, row);
-  const T factor = 1 / simd::sum([](const auto& v) { return v; }, count, row);
+}
+
+template <class T>
+void scale_row(T* row, Index count, T factor) {
   simd::map<T>([=](const auto& v) { return v * factor; }, count, row, row);
+}
+
+/// One row of `count` values, in place, of s times the row.
+template <class T>
+SoftmaxScale<T> softmax_row(T* row, Index count, T s) {
+  const T largest = simd::largest(count, row);
+  exponential_row(row, count, s, largest);
+  const T factor = 1 / simd::sum([](const auto& v) { return v; }, count, row);
+  scale_row(row, count, factor);
+  return {largest, factor};
+}
+
+/// The same once more, to the same bits, where the scale is known.
+template <class T>
+void softmax_row(T* row, Index count, T s, const SoftmaxScale<T>& known) {
+  exponential_row(row, count, s, known.largest);
+  scale_row(row, count, known.factor);
 }
 
 /// dx = s y (dy - <dy, y>), written over dy.

@@ -133,6 +133,7 @@ struct Matrix {
   Index rows = 0, columns = 0, stride = 0;
 
   T* row(Index i) const { return data + i * stride; }
+  Matrix slice(Index first, Index count) const { return {row(first), count, columns, stride}; }
   operator Matrix<const T>() const requires(!std::is_const_v<T>) {
     return {data, rows, columns, stride};
   }

@@ -15,13 +15,12 @@ template <class T>
 Variable<T> attention(const Variable<T>& qkv, Index heads) {
   const Shape& s = qkv.shape();
   kernels::detail::check_attention(s, heads);
-  Tensor<T> y({s[0], s[1], s[2], s[3] / 3}), p;
-  if (grad_enabled() && qkv.requires_grad())
-    p = Tensor<T>({s[0] * heads, s[1] * s[2], s[1] * s[2]});
-  kernels::attention_forward<T>(qkv.value(), heads, y, p);
+  Tensor<T> y({s[0], s[1], s[2], s[3] / 3}), scales;
+  if (grad_enabled() && qkv.requires_grad()) scales = Tensor<T>({s[0] * heads, s[1] * s[2], 2});
+  kernels::attention_forward<T>(qkv.value(), heads, y, scales);
   const auto backward = [=](const Tensor<T>& dy) -> Gradients<T> {
     Tensor<T> dqkv(qkv.shape());
-    kernels::attention_backward<T>(dy, qkv.value(), p, heads, dqkv);
+    kernels::attention_backward<T>(dy, qkv.value(), scales, heads, dqkv);
     return {dqkv};
   };
   return Variable<T>::output(y, {qkv}, backward);
