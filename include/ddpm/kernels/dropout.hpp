@@ -8,6 +8,7 @@
 
 #include "ddpm/core/parallel.hpp"
 #include "ddpm/core/random.hpp"
+#include "ddpm/core/simd.hpp"
 
 namespace ddpm::inline DDPM_ABI::kernels {
 
@@ -17,9 +18,8 @@ template <class T>
 void dropout(View<const T> x, double rate, const Rng& rng, View<T> y) {
   require_shape("dropout: y", y.shape, x.shape);
   require(rate >= 0 && rate < 1, "dropout: rate is ", rate, ", expected [0, 1)");
-  const std::uint32_t dropped =
-      std::min<std::uint32_t>(static_cast<std::uint32_t>(std::lround(rate * 0x1p16)), 0xFFFF);
-  const T factor = static_cast<T>(1 / (1 - dropped * 0x1p-16));
+  const T dropped = static_cast<T>(std::min<long>(std::lround(rate * 0x1p16), 0xFFFF));
+  const T factor = T(1) / (T(1) - dropped * T(0x1p-16));
   constexpr Index block = 4096;
   constexpr std::size_t lanes = 16;
   constexpr Index words = 4 * Index{lanes}, values = 2 * words;  // 16 bits decide about a value
@@ -28,19 +28,22 @@ void dropout(View<const T> x, double rate, const Rng& rng, View<T> y) {
     const Index last = std::min(x.size(), (task + 1) * block);
     for (Index i = task * block; i < last; i += values) {
       const auto random = rng.blocks<lanes>(static_cast<std::uint64_t>(i / values) * lanes);
-      std::uint32_t word[words];
-      for (std::size_t l = 0; l < lanes; ++l)
-        for (std::size_t w = 0; w < 4; ++w)
-          word[w * lanes + l] = static_cast<std::uint32_t>(random.words[w][l]);
-      const auto run = [&](Index first, int shift) {
-        const Index count = std::min(words, last - first);
-        for (Index j = 0; j < count; ++j) {
-          const std::uint32_t half = word[j] >> shift & 0xFFFF;
-          y[first + j] = half < dropped ? T(0) : x[first + j] * factor;
+      // As numbers of type T, which packs compare: compilers branch at each value instead.
+      T drawn[2][words];
+      for (std::size_t w = 0; w < 4; ++w)
+        for (std::size_t l = 0; l < lanes; ++l) {
+          const auto word = static_cast<std::int32_t>(random.words[w][l]);
+          drawn[0][w * lanes + l] = static_cast<T>(word & 0xFFFF);
+          drawn[1][w * lanes + l] = static_cast<T>(word >> 16 & 0xFFFF);
         }
+      const auto drop = [=](const auto& v, const auto& u) {
+        using P = std::decay_t<decltype(v)>;
+        return xsimd::select(u < P(dropped), P(T(0)), v * P(factor));
       };
-      run(i, 0);
-      run(i + words, 16);
+      for (Index half = 0; half < 2; ++half)
+        if (const Index first = i + half * words; first < last)
+          simd::map(drop, std::min(words, last - first), y.data + first, x.data + first,
+                    std::as_const(drawn[half]));
     }
   });
 }
