@@ -43,6 +43,10 @@ TEST_CASE("gradcheck: convolutions") {
     check("conv2d 3x3", conv, {{2, 5, 4, 3}, {3, 3, 3, 5}, {5}});
     if (geometry.padding.top > 0) check("conv2d 1x1 map", conv, {{1, 1, 1, 2}, {3, 3, 2, 3}, {3}});
   }
+  const auto enlarged = [&](const Inputs& in) {
+    return conv2d(in[0], in[1], {}, {1, Padding::same(1), 5, 7});
+  };
+  check("conv2d of an enlarged map", enlarged, {{2, 3, 4, 2}, {3, 3, 2, 3}});
   const auto fused = [&](const Inputs& in) { return conv2d(in[0], in[1], in[2], same, in[3]); };
   check("conv2d, bias by image, residual", fused,
         {{2, 3, 3, 2}, {3, 3, 2, 4}, {2, 4}, {2, 3, 3, 4}});

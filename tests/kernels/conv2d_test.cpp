@@ -85,6 +85,41 @@ TEST_CASE("conv2d: a bias for each image and a residual enter as sums") {
   }
 }
 
+TEST_CASE("conv2d: an enlarged input has the bits of upsampling first") {
+  struct Enlargement {
+    Index H, W, height, width, in, out, stride;
+  };
+  // Direct and Winograd; twice as large, odd sizes, one axis alone.
+  const Enlargement all[] = {{3, 4, 6, 8, 5, 7, 1},
+                             {3, 3, 7, 5, 9, 33, 2},
+                             {4, 4, 8, 8, 32, 48, 1},
+                             {5, 3, 11, 7, 40, 32, 1},
+                             {7, 7, 7, 14, 33, 65, 1}};
+  for (const Enlargement& e : all) {
+    CAPTURE(e.height);
+    CAPTURE(e.in);
+    const ConvGeometry plain{e.stride, Padding::same(1)},
+        fused{e.stride, Padding::same(1), e.height, e.width};
+    const auto x = random_tensor<float>({2, e.H, e.W, e.in}, 1);
+    const auto w = random_tensor<float>({3, 3, e.in, e.out}, 2);
+    const Tensor<float> large({2, e.height, e.width, e.in}), dlarge(large.shape());
+    kernels::upsample_nearest_forward<float>(x, large);
+    const Tensor<float> y(kernels::conv2d_shape(large.shape(), w.shape(), plain));
+    const Tensor<float> fused_y(kernels::conv2d_shape(x.shape(), w.shape(), fused));
+    kernels::conv2d_forward<float>(large, w, {}, {}, plain, y);
+    kernels::conv2d_forward<float>(x, w, {}, {}, fused, fused_y);
+    CHECK(same_bits(y, fused_y));
+
+    const auto dy = random_tensor<float>(y.shape(), 3);
+    const Tensor<float> dx(x.shape()), dw(w.shape()), fused_dx(x.shape()), fused_dw(w.shape());
+    kernels::conv2d_backward<float>(dy, large, w, plain, dlarge, dw, {});
+    kernels::upsample_nearest_backward<float>(dlarge, dx);
+    kernels::conv2d_backward<float>(dy, x, w, fused, fused_dx, fused_dw, {});
+    CHECK(same_bits(dx, fused_dx));
+    CHECK(same_bits(dw, fused_dw));
+  }
+}
+
 TEST_CASE("conv2d: an image's bits do not depend on its batch") {
   const auto x = random_tensor<float>({5, 7, 7, 12}, 1),
              w = random_tensor<float>({3, 3, 12, 40}, 2);
@@ -106,6 +141,8 @@ TEST_CASE("conv2d: bad shapes are named") {
   CHECK(contains(shape({1, 8, 8, 3}, {3, 3, 3, 0}, same), "at least one channel"));
   CHECK(contains(shape({1, 8, 8, 3}, {3, 3, 3, 8}, {1, {-1, 0, 0, 0}}), "padding"));
   CHECK(contains(shape({1, 8, 8, 3}, {9, 9, 3, 8}, same), "expected 1 to 64 taps"));
+  CHECK(
+      contains(shape({1, 8, 8, 3}, {3, 3, 3, 8}, {1, {}, 16, 7}), "cannot be enlarged to 16 x 7"));
   const auto x = random_tensor<float>({1, 4, 4, 2}, 1), w = random_tensor<float>({3, 3, 2, 3}, 2);
   const Tensor<float> y({1, 4, 4, 3}), wrong({4});
   CHECK(contains(error_of<PreconditionError>(

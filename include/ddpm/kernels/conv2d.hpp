@@ -15,14 +15,19 @@
 #include "ddpm/core/scratch.hpp"
 #include "ddpm/kernels/column_sums.hpp"
 #include "ddpm/kernels/conv_algorithm.hpp"
+#include "ddpm/kernels/upsample.hpp"
 #include "ddpm/kernels/winograd.hpp"
 
 namespace ddpm::inline DDPM_ABI {
 
-/// Stride (both axes, at least 1) and zero padding of a convolution.
+/// Stride (both axes, at least 1) and zero padding of a convolution. With a height and a width, the
+/// input is first enlarged to that many pixels by nearest neighbour, without a copy.
 struct ConvGeometry {
   Index stride = 1;
   Padding padding;
+  Index height = 0, width = 0;  ///< at least the input's; 0: the input's own
+
+  bool enlarges() const { return height != 0 || width != 0; }
 };
 
 namespace kernels {
@@ -139,18 +144,36 @@ void winograd_data_gradient(const Window& g, View<const T> dy, View<const T> w, 
   winograd::convolve<T>(turned, dy, filters, C_in, {{}, nullptr, dx});
 }
 
+/// The size of the map that the kernel runs over.
+inline MapExtent conv_input(const Shape& x, const ConvGeometry& geometry) {
+  if (!geometry.enlarges()) return {x[1], x[2]};
+  return {geometry.height, geometry.width, x[1], x[2]};
+}
+
 template <class T>
 Window conv_window(View<const T> x, View<const T> w, const ConvGeometry& geometry) {
   const Padding& pad = geometry.padding;
+  const MapExtent map = conv_input(x.shape, geometry);
   return {x.dim(0),
-          x.dim(1),
-          x.dim(2),
-          conv_extent(x.dim(1), pad.top + pad.bottom, w.dim(0), geometry.stride),
-          conv_extent(x.dim(2), pad.left + pad.right, w.dim(1), geometry.stride),
+          map.H,
+          map.W,
+          conv_extent(map.H, pad.top + pad.bottom, w.dim(0), geometry.stride),
+          conv_extent(map.W, pad.left + pad.right, w.dim(1), geometry.stride),
           w.dim(0),
           w.dim(1),
           geometry.stride,
-          pad};
+          pad,
+          map.in_H,
+          map.in_W};
+}
+
+/// dx of the map as the kernel sees it, (N, H, W, C_in).
+template <class T>
+void data_gradient(const Window& g, View<const T> dy, View<const T> w, T* dx) {
+  if (winograd_pays(g, w.dim(2), w.dim(3)))
+    winograd_data_gradient<T>(g, dy, w, dx);
+  else
+    gather_backward<T>(g, dy, w.data, true, w.dim(2), View<const T>(), dx);
 }
 
 inline void check_geometry(const char* what, const Shape& x, const Shape& w,
@@ -165,6 +188,9 @@ inline void check_geometry(const char* what, const Shape& x, const Shape& w,
   require(geometry.stride >= 1, what, ": stride is ", geometry.stride, ", expected at least 1");
   require(pad.top >= 0 && pad.bottom >= 0 && pad.left >= 0 && pad.right >= 0, what,
           ": padding must not be negative");
+  require(!geometry.enlarges() ||
+              (x[1] > 0 && x[2] > 0 && geometry.height >= x[1] && geometry.width >= x[2]),
+          what, ": x ", x, " cannot be enlarged to ", geometry.height, " x ", geometry.width);
 }
 
 }  // namespace detail
@@ -174,8 +200,9 @@ inline void check_geometry(const char* what, const Shape& x, const Shape& w,
 inline Shape conv2d_shape(const Shape& x, const Shape& w, const ConvGeometry& geometry) {
   detail::check_geometry("conv2d", x, w, geometry);
   const Padding& pad = geometry.padding;
-  const Index OH = detail::conv_extent(x[1], pad.top + pad.bottom, w[0], geometry.stride);
-  const Index OW = detail::conv_extent(x[2], pad.left + pad.right, w[1], geometry.stride);
+  const MapExtent map = detail::conv_input(x, geometry);
+  const Index OH = detail::conv_extent(map.H, pad.top + pad.bottom, w[0], geometry.stride);
+  const Index OW = detail::conv_extent(map.W, pad.left + pad.right, w[1], geometry.stride);
   require(OH > 0 && OW > 0, "conv2d: the padded image of x ", x, " is smaller than the kernel ",
           w[0], " x ", w[1]);
   return {x[0], OH, OW, w[3]};
@@ -205,13 +232,18 @@ template <class T>
 void conv2d_backward(View<const T> dy, View<const T> x, View<const T> w,
                      const ConvGeometry& geometry, View<T> dx, View<T> dw, View<T> dbias) {
   const Window window = detail::conv_window(x, w, geometry);
-  if (winograd_pays(window, w.dim(2), w.dim(3))) {
-    if (!dx.empty()) detail::winograd_data_gradient<T>(window, dy, w, dx.data);
-    if (!dw.empty()) winograd::weight_gradient<T>(window, x, dy, dw.data);
-  } else {
-    if (!dx.empty())
-      detail::gather_backward<T>(window, dy, w.data, true, x.dim(3), View<const T>(), dx.data);
-    if (!dw.empty()) detail::gather_weights<T>(window, x, dy, dw.data);
+  if (!dx.empty() && !geometry.enlarges()) detail::data_gradient<T>(window, dy, w, dx.data);
+  if (!dx.empty() && geometry.enlarges()) {
+    Scratch<T> enlarged(window.N * window.H * window.W * x.dim(3));
+    detail::data_gradient<T>(window, dy, w, enlarged.data());
+    const Shape shape{window.N, window.H, window.W, x.dim(3)};
+    upsample_nearest_backward<T>({enlarged.data(), shape}, dx);
+  }
+  if (!dw.empty()) {
+    if (winograd_pays(window, w.dim(2), w.dim(3)))
+      winograd::weight_gradient<T>(window, x, dy, dw.data);
+    else
+      detail::gather_weights<T>(window, x, dy, dw.data);
   }
   if (!dbias.empty()) column_sums<T>(dy, dbias);
 }

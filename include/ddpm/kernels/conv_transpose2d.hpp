@@ -33,6 +33,7 @@ template <class T>
 void conv_transpose2d_forward(View<const T> x, View<const T> w, View<const T> bias,
                               const ConvGeometry& geometry, View<T> y) {
   detail::check_geometry("conv_transpose2d", x.shape, w.shape, geometry);
+  require(!geometry.enlarges(), "conv_transpose2d: its input cannot be enlarged");
   require(y.shape.rank() == 4, "conv_transpose2d: y is ", y.shape, ", expected (N, H, W, C)");
   require_shape("conv_transpose2d: y", y.shape, {x.dim(0), y.dim(1), y.dim(2), w.dim(3)});
   if (!bias.empty()) require_shape("conv_transpose2d: bias", bias.shape, {w.dim(3)});

@@ -24,13 +24,27 @@ struct Padding {
 
 namespace kernels {
 
+/// A map of H x W pixels, stored whole or as a smaller one of which it is the nearest-neighbour
+/// enlargement: pixel (h, w) is the stored one at (h in_H / H, w in_W / W), rounded down.
+struct MapExtent {
+  Index H, W, in_H = H, in_W = W;
+
+  bool has_row(Index h) const { return h >= 0 && h < H; }
+  bool has_column(Index w) const { return w >= 0 && w < W; }
+  Index stored_row(Index h) const { return in_H == H ? h : h * in_H / H; }
+  Index stored_column(Index w) const { return in_W == W ? w : w * in_W / W; }
+};
+
 /// Extents of one convolution: images N, large map H x W, small map OH x OW (the output of a
-/// convolution, the input of a transposed one), kernel KH x KW.
+/// convolution, the input of a transposed one), kernel KH x KW. A convolution's large map may be
+/// the enlargement of the stored one, see MapExtent.
 struct Window {
   Index N, H, W, OH, OW, KH, KW, stride;
   Padding padding;
+  Index in_H = H, in_W = W;
 
   Index taps() const { return KH * KW; }
+  MapExtent input() const { return {H, W, in_H, in_W}; }
 };
 
 /// Steps through pixels (n, h, w) in row-major order.
@@ -58,15 +72,16 @@ struct PixelWalk {
 template <class T>
 void locate_forward(const Window& g, const T* x, Index C, const T* zeros, Index first, Index count,
                     const T** source, Index tap_stride) {
+  const MapExtent map = g.input();
   PixelWalk at(first, g.OH, g.OW);
   for (Index r = 0; r < count; ++r, at.next()) {
     const T** tap = source + r;
     const Index top = at.h * g.stride - g.padding.top, left = at.w * g.stride - g.padding.left;
-    for (Index kh = 0; kh < g.KH; ++kh) {
-      const bool row_inside = top + kh >= 0 && top + kh < g.H;
-      const T* row = x + ((at.n * g.H + top + kh) * g.W + left) * C;
-      for (Index kw = 0; kw < g.KW; ++kw, tap += tap_stride)
-        *tap = row_inside && left + kw >= 0 && left + kw < g.W ? row + kw * C : zeros;
+    for (Index h = top; h < top + g.KH; ++h) {
+      const bool row_inside = map.has_row(h);
+      const T* row = x + (at.n * map.in_H + map.stored_row(h)) * map.in_W * C;
+      for (Index w = left; w < left + g.KW; ++w, tap += tap_stride)
+        *tap = row_inside && map.has_column(w) ? row + map.stored_column(w) * C : zeros;
     }
   }
 }

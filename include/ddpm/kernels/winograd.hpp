@@ -61,11 +61,11 @@ struct Planes {
   T* at(Index product, Index tile) const { return data + product * plane + tile * row; }
 };
 
-/// Writes the planes of tiles [first, first + count) from maps (N, H, W, C): a tile's patch of
+/// Writes the planes of tiles [first, first + count) from maps of C channels: a tile's patch of
 /// Transform::from pixels square begins at four times its place, less the padding; what lies
 /// outside is zero.
 template <class Transform, class T>
-void fill_planes(const T* x, Index H, Index W, Index C, const Padding& padding,
+void fill_planes(const T* x, const MapExtent& map, Index C, const Padding& padding,
                  const Tiling& tiling, Index first, Index count, const Planes<T>& planes) {
   constexpr Index from = Transform::from, width = simd::width<T>, together = 4;
   Scratch<T> zeros(C);
@@ -76,12 +76,14 @@ void fill_planes(const T* x, Index H, Index W, Index C, const Padding& padding,
     for (Index tile = begin; tile < end; ++tile, at.next()) {
       const T* source[from][from];
       const Index top = at.h * outputs - padding.top, left = at.w * outputs - padding.left;
-      for (Index i = 0; i < from; ++i)
-        for (Index j = 0; j < from; ++j) {
-          const Index h = top + i, w = left + j;
-          const bool inside = h >= 0 && h < H && w >= 0 && w < W;
-          source[i][j] = inside ? x + ((at.n * H + h) * W + w) * C : zeros.data();
-        }
+      Index column[from];
+      for (Index j = 0; j < from; ++j) column[j] = map.stored_column(left + j) * C;
+      for (Index i = 0; i < from; ++i) {
+        const bool row_inside = map.has_row(top + i);
+        const T* row = x + (at.n * map.in_H + map.stored_row(top + i)) * map.in_W * C;
+        for (Index j = 0; j < from; ++j)
+          source[i][j] = row_inside && map.has_column(left + j) ? row + column[j] : zeros.data();
+      }
       T* target = planes.at(0, tile);
       Index c = 0;
       for (; c < C; c += width) {
@@ -271,7 +273,7 @@ void convolve(const Window& g, View<const T> x, const Filters<T>& w, Index C_out
   const Index panels = (C_out + width - 1) / width;
   const PanelTask<T> work(g, C_in, C_out, w);
   const auto fill = [&](Index first, Index count, const Planes<T>& u) {
-    fill_planes<InputTransform>(x.data, g.H, g.W, C_in, g.padding, tiling, first, count, u);
+    fill_planes<InputTransform>(x.data, g.input(), C_in, g.padding, tiling, first, count, u);
   };
   if (C_in <= private_terms && tiles >= 4 * task_tiles) {
     parallel_for((tiles + task_tiles - 1) / task_tiles, [&](Index task) {
@@ -354,8 +356,8 @@ void weight_gradient(const Window& g, View<const T> x, View<const T> dy, T* dw) 
   const Planes<T> z(memory.data() + Planes<T>::size(block, C_in), block, C_out);
   for (Index first = 0; first < tiles; first += block) {
     const Index count = std::min(block, tiles - first);
-    fill_planes<InputTransform>(x.data, g.H, g.W, C_in, g.padding, tiling, first, count, u);
-    fill_planes<OutputGradient>(dy.data, g.OH, g.OW, C_out, {}, tiling, first, count, z);
+    fill_planes<InputTransform>(x.data, g.input(), C_in, g.padding, tiling, first, count, u);
+    fill_planes<OutputGradient>(dy.data, MapExtent{g.OH, g.OW}, C_out, {}, tiling, first, count, z);
     parallel_for(groups * panels, [&](Index task) {
       const Index row = task / panels * rows;
       add_weight_gradient<T>(u, z, count, C_in, C_out, row, std::min(rows, C_in - row),

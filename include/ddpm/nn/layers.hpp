@@ -81,6 +81,11 @@ struct Conv2d {
     return conv2d(x, weight, bias, geometry, residual);
   }
 
+  /// conv(x enlarged to height x width pixels by nearest neighbour) + bias.
+  Variable<T> enlarged(const Variable<T>& x, Index height, Index width) const {
+    return conv2d(x, weight, bias, {geometry.stride, geometry.padding, height, width});
+  }
+
   static void members(auto& self, auto&& visit) {
     visit("weight", self.weight);
     visit("bias", self.bias);

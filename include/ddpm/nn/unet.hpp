@@ -11,7 +11,6 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include "ddpm/autograd/ops/resample.hpp"
 #include "ddpm/nn/image_size.hpp"
 #include "ddpm/nn/stage.hpp"
 #include "ddpm/nn/time_mlp.hpp"
@@ -183,8 +182,7 @@ struct UNet {
         h = stage(h, e, rng, skips.back());
         skips.pop_back();
       }
-      if (level.resample)
-        h = (*level.resample)(upsample_nearest(h, skips.back().dim(1), skips.back().dim(2)));
+      if (level.resample) h = level.resample->enlarged(h, skips.back().dim(1), skips.back().dim(2));
     }
     return conv_out(norm_out(h, Activation::silu));
   }
