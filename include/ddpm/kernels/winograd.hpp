@@ -20,16 +20,21 @@ namespace ddpm::inline DDPM_ABI::kernels::winograd {
 
 inline constexpr int packs = 2;  ///< of a panel; layers of 32 channels or more fill it
 
-// Sizes measured on Zen 4 (1 MB second-level cache a core, 32 MB shared).
-inline constexpr Index block_bytes = Index{4} << 20;  ///< of all planes of one block of tiles
-inline constexpr Index task_tiles = 96 / tile_rows * tile_rows;  ///< tiles whose M a task holds
-inline constexpr Index task_terms = 64;                          ///< C_in whose V a task holds
+/// The sizes of the blocking, a template parameter of what follows, so that bench_winograd can try
+/// others. Measured on Zen 4 and Zen 5 (1 MB of second-level cache a core, 32 MB shared).
+struct Sizes {
+  static constexpr Index block_bytes = Index{4} << 20;  ///< of all planes of one block of tiles
+  static constexpr Index task_tiles = 96 / tile_rows * tile_rows;  ///< tiles whose M a task holds
+  static constexpr Index task_terms = 64;                          ///< C_in whose V a task holds
+  static constexpr Index private_terms = 64;  ///< up to so many C_in a task makes its own U
+  static constexpr Index task_rows = 64 / tile_rows * tile_rows;  ///< C_in of a task of weights
+  /// Rows of weights asked for before they are transformed: the nine taps of a row often lie a
+  /// power of two apart, and more rows would push each other out of the same few sets of the first
+  /// level.
+  static constexpr Index filters_ahead = 3;
+};
+
 inline constexpr int few_rows = tile_rows / 2;  ///< a small image's 8x8 map has four tiles
-inline constexpr Index private_terms = 64;      ///< up to so many C_in a task makes its own U
-/// Rows of weights asked for before they are transformed: the nine taps of a row often lie a power
-/// of two apart, and more rows would push each other out of the same few sets of the first level.
-inline constexpr Index filters_ahead = 3;
-inline constexpr Index task_rows = 64 / tile_rows * tile_rows;  ///< C_in of a task of weights
 
 /// The tiles of a window's small map.
 struct Tiling {
@@ -105,10 +110,10 @@ void fill_planes(const T* x, const MapExtent& map, Index C, const Padding& paddi
 }
 
 /// Tiles of one block: as many as the shared cache holds, for `columns` columns in all.
-template <class T>
+template <class T, class S>
 Index tiles_of_block(Index tiles, Index columns) {
   const Index bytes = products * columns * Index{sizeof(T)};
-  const Index fit = std::max(block_bytes / bytes / task_tiles, Index{1}) * task_tiles;
+  const Index fit = std::max(S::block_bytes / bytes / S::task_tiles, Index{1}) * S::task_tiles;
   const Index blocks = (tiles + fit - 1) / fit;
   const Index each = (tiles + blocks - 1) / std::max(blocks, Index{1});
   return (each + tile_rows - 1) / tile_rows * tile_rows;
@@ -139,7 +144,7 @@ struct Epilogue {
 };
 
 /// One task of the forward pass: a panel of columns for some tiles of a block.
-template <class T>
+template <class T, class S>
 class PanelTask {
  public:
   static constexpr Index width = panel_width<T, packs>, gap = Planes<T>::gap;
@@ -151,11 +156,11 @@ class PanelTask {
   void run(const Planes<T>& u, Index block, Index first, Index count, Index panel,
            const Epilogue<T>& epilogue) const {
     Scratch<T> v(products * v_plane), m(products * m_plane);
-    for (Index k = 0; k < C_in_; k += task_terms) {
-      const Index terms = std::min(task_terms, C_in_ - k);
+    for (Index k = 0; k < C_in_; k += S::task_terms) {
+      const Index terms = std::min(S::task_terms, C_in_ - k);
       transform_weights(panel, k, terms, v.data());
       for (Index i = 0; i < products; ++i) {
-        prefetch_weights(panel, k + task_terms, i);
+        prefetch_weights(panel, k + S::task_terms, i);
         const T* panel_v = v.data() + i * v_plane;
         const auto add = [&]<int Rows>(Index r) {
           T* sums = m.data() + i * m_plane + r * width;
@@ -194,22 +199,23 @@ class PanelTask {
       panel += 2;
       if (panel * width >= w_.columns) return;
     }
-    const Index count = std::min(task_terms, C_in_ - first) * taps * taps;
+    const Index count = std::min(S::task_terms, C_in_ - first) * taps * taps;
     for (Index i = part * count / products; i < (part + 1) * count / products; ++i) {
       const Index term = first + i / (taps * taps), tap = i % (taps * taps);
       prefetch_panel<T, packs, 2>(w_.data + panel * w_.panel + term * w_.term + tap * w_.tap);
     }
   }
 
-  static constexpr Index v_plane = task_terms * width + gap, m_plane = task_tiles * width + gap;
+  static constexpr Index v_plane = S::task_terms * width + gap,
+                         m_plane = S::task_tiles * width + gap;
 
   void transform_weights(Index panel, Index first, Index terms, T* v) const {
     const Index valid = std::min(width, w_.columns - panel * width);
     for (Index k = 0; k < terms; ++k) {
       const T* w = w_.data + panel * w_.panel + (first + k) * w_.term;
-      if (first + k + filters_ahead < C_in_)
+      if (first + k + S::filters_ahead < C_in_)
         for (int tap = 0; tap < taps * taps; ++tap)
-          prefetch_panel<T, packs>(w + filters_ahead * w_.term + tap * w_.tap);
+          prefetch_panel<T, packs>(w + S::filters_ahead * w_.term + tap * w_.tap);
       for (Index at = 0; at < width; at += simd::width<T>, w += simd::width<T>) {
         const Index count = std::clamp<Index>(valid - at, 0, simd::width<T>);
         transform<FilterTransform, T>(
@@ -264,37 +270,37 @@ class PanelTask {
 };
 
 /// Writes epilogue.y (N, OH, OW, C_out) from x (N, H, W, C_in).
-template <class T>
+template <class T, class S = Sizes>
 void convolve(const Window& g, View<const T> x, const Filters<T>& w, Index C_out,
               const Epilogue<T>& epilogue) {
   constexpr Index width = panel_width<T, packs>;
   const Tiling tiling(g);
   const Index C_in = x.shape.back(), tiles = tiling.count();
   const Index panels = (C_out + width - 1) / width;
-  const PanelTask<T> work(g, C_in, C_out, w);
+  const PanelTask<T, S> work(g, C_in, C_out, w);
   const auto fill = [&](Index first, Index count, const Planes<T>& u) {
     fill_planes<InputTransform>(x.data, g.input(), C_in, g.padding, tiling, first, count, u);
   };
-  if (C_in <= private_terms && tiles >= 4 * task_tiles) {
-    parallel_for((tiles + task_tiles - 1) / task_tiles, [&](Index task) {
-      const Index first = task * task_tiles, count = std::min(task_tiles, tiles - first);
-      Scratch<T> memory(Planes<T>::size(task_tiles, C_in));
-      const Planes<T> u(memory.data(), task_tiles, C_in);
+  if (C_in <= S::private_terms && tiles >= 4 * S::task_tiles) {
+    parallel_for((tiles + S::task_tiles - 1) / S::task_tiles, [&](Index task) {
+      const Index first = task * S::task_tiles, count = std::min(S::task_tiles, tiles - first);
+      Scratch<T> memory(Planes<T>::size(S::task_tiles, C_in));
+      const Planes<T> u(memory.data(), S::task_tiles, C_in);
       fill(first, count, u);
       for (Index panel = 0; panel < panels; ++panel) work.run(u, first, 0, count, panel, epilogue);
     });
     return;
   }
-  const Index block = tiles_of_block<T>(tiles, C_in);
+  const Index block = tiles_of_block<T, S>(tiles, C_in);
   Scratch<T> memory(Planes<T>::size(block, C_in));
   const Planes<T> u(memory.data(), block, C_in);
   for (Index first = 0; first < tiles; first += block) {
     const Index count = std::min(block, tiles - first);
     fill(first, count, u);
-    const Index ranges = (count + task_tiles - 1) / task_tiles;
+    const Index ranges = (count + S::task_tiles - 1) / S::task_tiles;
     parallel_for(ranges * panels, [&](Index task) {
-      const Index begin = task / panels * task_tiles;
-      work.run(u, first, begin, std::min(task_tiles, count - begin), task % panels, epilogue);
+      const Index begin = task / panels * S::task_tiles;
+      work.run(u, first, begin, std::min(S::task_tiles, count - begin), task % panels, epilogue);
     });
   }
 }
@@ -302,10 +308,10 @@ void convolve(const Window& g, View<const T> x, const Filters<T>& w, Index C_out
 /// One task of the weight gradient: rows [row, row + rows), at most task_rows, of one panel, over a
 /// block of tiles. Each pass over the tiles asks for one cache line a tile of the next product's
 /// planes, which lie too far apart for the machine to foresee.
-template <class T>
+template <class T, class S>
 void add_weight_gradient(const Planes<T>& u, const Planes<T>& z, Index tiles, Index C_in,
                          Index C_out, Index row, Index rows, Index panel, bool first_block, T* dw) {
-  constexpr Index width = panel_width<T, packs>, plane = task_rows * width + Planes<T>::gap;
+  constexpr Index width = panel_width<T, packs>, plane = S::task_rows * width + Planes<T>::gap;
   const Index u_lines = (rows + cache_line<T> - 1) / cache_line<T>;
   Scratch<T> v(products * plane);
   for (Index i = 0; i < products; ++i)
@@ -338,7 +344,7 @@ void add_weight_gradient(const Planes<T>& u, const Planes<T>& z, Index tiles, In
 }
 
 /// Writes dw (3, 3, C_in, C_out) from x (N, H, W, C_in) and dy (N, OH, OW, C_out).
-template <class T>
+template <class T, class S = Sizes>
 void weight_gradient(const Window& g, View<const T> x, View<const T> dy, T* dw) {
   constexpr Index width = panel_width<T, packs>;
   const Tiling tiling(g);
@@ -346,11 +352,11 @@ void weight_gradient(const Window& g, View<const T> x, View<const T> dy, T* dw) 
   constexpr Index wanted_tasks = 4;
   const Index panels = (C_out + width - 1) / width;
   // Narrow layers get shorter tasks, so that there are some for other threads.
-  Index tiles_of_rows = std::min(task_rows, C_in + tile_rows - 1) / tile_rows;
+  Index tiles_of_rows = std::min(S::task_rows, C_in + tile_rows - 1) / tile_rows;
   while (tiles_of_rows > 1 && C_in * panels < wanted_tasks * tiles_of_rows * tile_rows)
     tiles_of_rows = (tiles_of_rows + 1) / 2;
   const Index rows = tiles_of_rows * tile_rows, groups = (C_in + rows - 1) / rows;
-  const Index block = tiles_of_block<T>(tiles, C_in + C_out);
+  const Index block = tiles_of_block<T, S>(tiles, C_in + C_out);
   Scratch<T> memory(Planes<T>::size(block, C_in) + Planes<T>::size(block, C_out));
   const Planes<T> u(memory.data(), block, C_in);
   const Planes<T> z(memory.data() + Planes<T>::size(block, C_in), block, C_out);
@@ -360,8 +366,8 @@ void weight_gradient(const Window& g, View<const T> x, View<const T> dy, T* dw) 
     fill_planes<OutputGradient>(dy.data, MapExtent{g.OH, g.OW}, C_out, {}, tiling, first, count, z);
     parallel_for(groups * panels, [&](Index task) {
       const Index row = task / panels * rows;
-      add_weight_gradient<T>(u, z, count, C_in, C_out, row, std::min(rows, C_in - row),
-                             task % panels, first == 0, dw);
+      add_weight_gradient<T, S>(u, z, count, C_in, C_out, row, std::min(rows, C_in - row),
+                                task % panels, first == 0, dw);
     });
   }
 }

@@ -1,0 +1,115 @@
+// Winograd's blocking and the register tile, for those who tune them: each size is a template
+// parameter, here beside the default. A forward pass of 8 images of 16 x 16, and of one image; the
+// weight gradient of the former; tiles on operands in the first-level cache.
+#include "ddpm/kernels/conv2d.hpp"
+
+#include "../peak.hpp"
+
+namespace {
+
+using namespace ddpm;
+using kernels::winograd::Sizes;
+
+struct Tiles48 : Sizes {
+  static constexpr Index task_tiles = 48 / kernels::tile_rows * kernels::tile_rows;
+};
+struct Tiles192 : Sizes {
+  static constexpr Index task_tiles = 192 / kernels::tile_rows * kernels::tile_rows;
+};
+struct Terms32 : Sizes {
+  static constexpr Index task_terms = 32;
+};
+struct Terms128 : Sizes {
+  static constexpr Index task_terms = 128;
+};
+struct Block1MB : Sizes {
+  static constexpr Index block_bytes = Index{1} << 20;
+};
+struct Block16MB : Sizes {
+  static constexpr Index block_bytes = Index{16} << 20;
+};
+struct Rows32 : Sizes {
+  static constexpr Index task_rows = 32 / kernels::tile_rows * kernels::tile_rows;
+};
+struct Ahead12 : Sizes {
+  static constexpr Index filters_ahead = 12;
+};
+
+struct Layer {
+  Tensor<float> x, w, y;
+  kernels::Window window;
+  double flop;
+
+  explicit Layer(const benchmark::State& state)
+      : x({state.range(0), 16, 16, state.range(1)}, 1.0F),
+        w({3, 3, state.range(1), state.range(1)}, 1.0F),
+        y(x.shape(), 1.0F),
+        window(kernels::detail::conv_window<float>(x, w, {1, Padding::same(1)})),
+        flop(2.0 * double(y.size() * w.size() / w.dim(3))) {}
+};
+
+template <class S>
+void forward(benchmark::State& state) {
+  const Layer layer(state);
+  const Index C = layer.w.dim(3);
+  constexpr Index width = kernels::panel_width<float, kernels::winograd::packs>;
+  const auto filters = kernels::winograd::Filters<float>::plain(layer.w.data(), C, C, width);
+  for (auto _ : state)
+    kernels::winograd::convolve<float, S>(layer.window, layer.x, filters, C,
+                                          {{}, nullptr, layer.y.data()});
+  bench::report(state, layer.flop);
+}
+
+template <class S>
+void weight_gradient(benchmark::State& state) {
+  const Layer layer(state);
+  const Tensor<float> dw(layer.w.shape());
+  for (auto _ : state)
+    kernels::winograd::weight_gradient<float, S>(layer.window, layer.x, layer.y, dw.data());
+  bench::report(state, layer.flop);
+}
+
+template <int Packs, int Rows>
+void tile(benchmark::State& state) {
+  constexpr Index terms = 64, width = kernels::panel_width<float, Packs>;
+  const Tensor<float> rows({Rows, terms}, 1.0F), panel({terms, width}, 1.0F), sums({Rows, width});
+  set_num_threads(1);
+  for (auto _ : state) {
+    kernels::Tile<float, Packs, Rows> tile;
+    tile.clear();
+    tile.add_rows(rows.data(), terms, terms, panel.data());
+    tile.store(sums.data());
+    benchmark::DoNotOptimize(sums.data());
+    benchmark::ClobberMemory();
+  }
+  bench::report(state, 2.0 * double(Rows * terms * width));
+  set_num_threads(detail::default_num_threads());
+}
+
+void layers(benchmark::internal::Benchmark* benchmark) {
+  benchmark->ArgNames({"N", "C"})->UseRealTime()->Args({8, 256})->Args({1, 256});
+}
+
+BENCHMARK(forward<Sizes>)->Name("winograd/default")->Apply(layers);
+BENCHMARK(forward<Tiles48>)->Name("winograd/task_tiles:48")->Apply(layers);
+BENCHMARK(forward<Tiles192>)->Name("winograd/task_tiles:192")->Apply(layers);
+BENCHMARK(forward<Terms32>)->Name("winograd/task_terms:32")->Apply(layers);
+BENCHMARK(forward<Terms128>)->Name("winograd/task_terms:128")->Apply(layers);
+BENCHMARK(forward<Block1MB>)->Name("winograd/block_bytes:1M")->Apply(layers);
+BENCHMARK(forward<Block16MB>)->Name("winograd/block_bytes:16M")->Apply(layers);
+BENCHMARK(forward<Ahead12>)->Name("winograd/filters_ahead:12")->Apply(layers);
+BENCHMARK(weight_gradient<Sizes>)->Name("winograd_weights/default")->Apply(layers);
+BENCHMARK(weight_gradient<Rows32>)->Name("winograd_weights/task_rows:32")->Apply(layers);
+BENCHMARK(weight_gradient<Block1MB>)->Name("winograd_weights/block_bytes:1M")->Apply(layers);
+BENCHMARK(weight_gradient<Block16MB>)->Name("winograd_weights/block_bytes:16M")->Apply(layers);
+BENCHMARK(tile<2, 4>)->Name("tile/packs:2/rows:4");
+BENCHMARK(tile<2, 6>)->Name("tile/packs:2/rows:6");
+BENCHMARK(tile<2, 8>)->Name("tile/packs:2/rows:8");
+BENCHMARK(tile<2, 12>)->Name("tile/packs:2/rows:12");
+BENCHMARK(tile<1, 8>)->Name("tile/packs:1/rows:8");
+BENCHMARK(tile<3, 8>)->Name("tile/packs:3/rows:8");
+BENCHMARK(tile<4, 6>)->Name("tile/packs:4/rows:6");
+
+}  // namespace
+
+BENCHMARK_MAIN();
