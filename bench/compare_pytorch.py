@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """This library against the engines that run the same networks on a CPU, sides alternating.
 
-    python3 bench/compare_pytorch.py BUILD_FOLDER [--threads 2] [--rounds 5] [--rows ...] [--json FILE]
+    python3 bench/compare_pytorch.py BUILD_FOLDER [--threads 2] [--rounds 5] [--rows ...] [--json FILE] [--isa avx2]
 
 BUILD_FOLDER holds a Release build with -DDDPM_BUILD_BENCH=ON. The peers are installed into an environment of their own
 (--environment, by default ~/.cache/ddpm-peers) if they are not there. In float32:
 
     train     forward, mean squared error, backward and Adam, against PyTorch (eager, channels_last, compile)
     denoise   forward without gradients, against those, ONNX Runtime and OpenVINO (both from an ONNX file)
+
+With --isa avx2 (and a build with -DDDPM_NATIVE=OFF) PyTorch is held to AVX2 and stands alone as the peer.
 
 Every round times each peer, then this library, each in a process of its own while the others stand still; seconds are
 medians over the rounds, the ratio is that of the fastest peer's median to ours. MB is the highest resident size.
@@ -30,6 +32,7 @@ BATCH = {"ho2020_cifar10": 8, "mnist_small": 32, "tutorial": 32}
 DROPOUT = {"ho2020_cifar10": 0.1}
 MODES = ["eager", "channels_last", "compile"]
 ENGINES = ["onnxruntime", "openvino"]
+ISA = {"native": {}, "avx2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}}
 ROWS = [f"train/{preset}/{batch}" for preset, batch in BATCH.items()] + \
        [f"denoise/{preset}/{batch}" for preset, batch in BATCH.items()] + \
        ["denoise/ho2020_cifar10/1", "denoise/ho2020_cifar10/64"]
@@ -140,7 +143,8 @@ class Peer:
         command = [sys.executable, str(HERE), args.build, "--environment", args.environment, "--threads",
                    str(args.threads), "--serve", row, name]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=subprocess.DEVNULL, text=True, start_new_session=True)
+                                        stderr=subprocess.DEVNULL, text=True, start_new_session=True,
+                                        env=os.environ | ISA[args.isa])
         self.memory_mb = float(self.process.stdout.readline()) / 1024
         self.signal(signal.SIGSTOP)
 
@@ -172,7 +176,7 @@ def ours(build, row, threads):
 
 def compare(row, args):
     step, preset, batch = row.split("/")
-    peers = {name: Peer(row, name, args) for name in MODES + (ENGINES if step == "denoise" else [])}
+    peers = {name: Peer(row, name, args) for name in MODES + (ENGINES if step == "denoise" and args.isa == "native" else [])}
     times, mine = {name: [] for name in peers}, []
     for _ in range(args.rounds):
         for name, peer in peers.items():
@@ -202,6 +206,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", default=",".join(ROWS), help="comma-separated STEP/PRESET/BATCH")
     parser.add_argument("--json")
+    parser.add_argument("--isa", choices=ISA, default="native")
     parser.add_argument("--serve", nargs=2, metavar=("ROW", "PEER"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     enter_environment(args.environment)

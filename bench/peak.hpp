@@ -7,9 +7,12 @@
 
 #include <chrono>
 #include <map>
+#include <string>
+#include <vector>
 
 #include "ddpm/core/parallel.hpp"
 #include "ddpm/core/simd.hpp"
+#include "ddpm/core/tensor.hpp"
 
 namespace bench {
 
@@ -41,6 +44,26 @@ double measure_peak(Index threads) {
   return best;
 }
 
+/// Bytes a second that as many threads as are set read from memory; the best of several tries.
+inline double measure_bandwidth() {
+  constexpr Index count = Index{64} << 20, block = Index{1} << 16;  // 256 MB: no cache holds them
+  const Tensor<float> values({count}, 1.0F);
+  std::vector<float> sums(static_cast<std::size_t>(count / block));
+  double best = 0;
+  for (int trial = 0; trial < 5; ++trial) {
+    const auto start = std::chrono::steady_clock::now();
+    parallel_for(count / block, [&](Index i) {
+      sums[static_cast<std::size_t>(i)] =
+          simd::sum([](const auto& v) { return v; }, block, values.data() + i * block);
+    });
+    benchmark::DoNotOptimize(sums.data());
+    const double seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    best = std::max(best, double(count) * sizeof(float) / seconds);
+  }
+  return best;
+}
+
 /// Of as many threads as are set, measured once for each number.
 template <class T>
 double peak() {
@@ -62,6 +85,12 @@ void report(benchmark::State& state, double flop) {
 /// Reports memory traffic where that is the limit.
 inline void report_bytes(benchmark::State& state, double bytes) {
   state.SetBytesProcessed(static_cast<std::int64_t>(bytes * double(state.iterations())));
+}
+
+/// Notes the roofs in the output: peak in GFLOP/s and bandwidth in GB/s.
+inline void report_roofs() {
+  benchmark::AddCustomContext("peak", std::to_string(peak<float>() / 1e9));
+  benchmark::AddCustomContext("bandwidth", std::to_string(measure_bandwidth() / 1e9));
 }
 
 }  // namespace bench

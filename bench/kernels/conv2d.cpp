@@ -1,5 +1,5 @@
 // Convolution: the layers of the three presets, forward and both gradients, as the library chooses
-// and, where that is Winograd, directly; the plain loops.
+// and, where that is Winograd, directly; the plain loops. roofline.py draws its JSON.
 #include "ddpm/kernels/conv2d.hpp"
 
 #include "../../tests/reference/reference.hpp"
@@ -13,6 +13,12 @@ struct Layer {
   Tensor<float> x, w, y;
   ConvGeometry geometry;
   double flop;
+
+  /// Speed, and operations for each byte of input, weights and output.
+  void report(benchmark::State& state) const {
+    bench::report(state, flop);
+    state.counters["intensity"] = flop / (4.0 * double(x.size() + w.size() + y.size()));
+  }
 
   explicit Layer(const benchmark::State& state)
       : x({state.range(0), state.range(1), state.range(1), state.range(2)}, 1.0F),
@@ -30,7 +36,7 @@ void forward(benchmark::State& state) {
   const Layer layer(state);
   for (auto _ : state)
     kernels::conv2d_forward<float>(layer.x, layer.w, {}, {}, layer.geometry, layer.y);
-  bench::report(state, layer.flop);
+  layer.report(state);
 }
 
 void data_gradient(benchmark::State& state) {
@@ -38,7 +44,7 @@ void data_gradient(benchmark::State& state) {
   const Tensor<float> dx(layer.x.shape());
   for (auto _ : state)
     kernels::conv2d_backward<float>(layer.y, layer.x, layer.w, layer.geometry, dx, {}, {});
-  bench::report(state, layer.flop);
+  layer.report(state);
 }
 
 void weight_gradient(benchmark::State& state) {
@@ -46,7 +52,7 @@ void weight_gradient(benchmark::State& state) {
   const Tensor<float> dw(layer.w.shape());
   for (auto _ : state)
     kernels::conv2d_backward<float>(layer.y, layer.x, layer.w, layer.geometry, {}, dw, {});
-  bench::report(state, layer.flop);
+  layer.report(state);
 }
 
 void plain_loops(benchmark::State& state) {
@@ -55,7 +61,7 @@ void plain_loops(benchmark::State& state) {
   for (auto _ : state)
     benchmark::DoNotOptimize(
         reference::conv2d(layer.x, layer.w, bias, layer.geometry, layer.y.dim(1), layer.y.dim(2)));
-  bench::report(state, layer.flop);
+  layer.report(state);
 }
 
 void layers(benchmark::internal::Benchmark* benchmark) {
@@ -103,4 +109,9 @@ BENCHMARK(plain_loops)
 
 }  // namespace
 
-BENCHMARK_MAIN();
+int main(int count, char** arguments) {
+  benchmark::Initialize(&count, arguments);
+  if (benchmark::ReportUnrecognizedArguments(count, arguments)) return 1;
+  bench::report_roofs();
+  benchmark::RunSpecifiedBenchmarks();
+}

@@ -10,8 +10,8 @@ namespace {
 using namespace ddpm;
 using kernels::winograd::Sizes;
 
-struct Tiles48 : Sizes {
-  static constexpr Index task_tiles = 48 / kernels::tile_rows * kernels::tile_rows;
+struct Tiles64 : Sizes {
+  static constexpr Index task_tiles = 64 / kernels::tile_rows * kernels::tile_rows;
 };
 struct Tiles192 : Sizes {
   static constexpr Index task_tiles = 192 / kernels::tile_rows * kernels::tile_rows;
@@ -91,7 +91,7 @@ void layers(benchmark::internal::Benchmark* benchmark) {
 }
 
 BENCHMARK(forward<Sizes>)->Name("winograd/default")->Apply(layers);
-BENCHMARK(forward<Tiles48>)->Name("winograd/task_tiles:48")->Apply(layers);
+BENCHMARK(forward<Tiles64>)->Name("winograd/task_tiles:64")->Apply(layers);
 BENCHMARK(forward<Tiles192>)->Name("winograd/task_tiles:192")->Apply(layers);
 BENCHMARK(forward<Terms32>)->Name("winograd/task_terms:32")->Apply(layers);
 BENCHMARK(forward<Terms128>)->Name("winograd/task_terms:128")->Apply(layers);
