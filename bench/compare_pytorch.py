@@ -145,8 +145,11 @@ class Peer:
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         stderr=subprocess.DEVNULL, text=True, start_new_session=True,
                                         env=os.environ | ISA[args.isa])
-        self.memory_mb = float(self.process.stdout.readline()) / 1024
-        self.signal(signal.SIGSTOP)
+        memory = self.process.stdout.readline()
+        self.works = bool(memory)
+        if self.works:
+            self.memory_mb = float(memory) / 1024
+            self.signal(signal.SIGSTOP)
 
     def signal(self, number):
         os.killpg(self.process.pid, number)  # with the helpers that torch.compile starts
@@ -177,6 +180,9 @@ def ours(build, row, threads):
 def compare(row, args):
     step, preset, batch = row.split("/")
     peers = {name: Peer(row, name, args) for name in MODES + (ENGINES if step == "denoise" and args.isa == "native" else [])}
+    for name in [name for name, peer in peers.items() if not peer.works]:
+        print(f"{row}: {name} fails and is left out", file=sys.stderr, flush=True)
+        del peers[name]
     times, mine = {name: [] for name in peers}, []
     for _ in range(args.rounds):
         for name, peer in peers.items():

@@ -55,7 +55,7 @@ def roofs(peak, bandwidth):
     start = max(X_RANGE[0], Y_RANGE[0] / bandwidth)
     yield line(x_of(start), y_of(start * bandwidth), x_of(ridge), y_of(peak), style)
     yield line(x_of(ridge), y_of(peak), x_of(X_RANGE[1]), y_of(peak), style)
-    yield text(x_of(X_RANGE[1]) - 4, y_of(peak) + 16, f"peak {peak:.0f} GFLOP/s, memory {bandwidth:.0f} GB/s", "end")
+    yield text(x_of(ridge) + 4, y_of(peak) - 6, f"peak {peak:.0f} GFLOP/s, memory {bandwidth:.0f} GB/s")
 
 
 def points(benchmarks):
