@@ -32,8 +32,8 @@ void run_network(benchmark::State& state, const typename Network::Config& config
   Rng rng(2);
   fill_normal<float>(x, rng);
   fill_normal<float>(noise, rng);
-  std::vector<Index> t;
-  for (Index n = 0; n < batch; ++n) t.push_back(rng.below(1000));
+  std::vector<double> t;
+  for (Index n = 0; n < batch; ++n) t.push_back(static_cast<double>(rng.below(1000)));
   optim::Adam<float> adam(step == Step::train ? nn::parameters<float>(network)
                                               : std::vector<Variable<float>>());
   const auto train = [&] {

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <ddpm/ddpm.hpp>
 #include <iostream>
+#include <map>
 #include <string>
 
 namespace examples {
@@ -25,6 +26,37 @@ int report_errors(const F& f) {
   }
 }
 
+/// The samplers by the names that command lines take.
+inline const std::map<std::string, Sampler>& sampler_names() {
+  static const std::map<std::string, Sampler> names{{"ancestral", Sampler::ancestral},
+                                                    {"ddim", Sampler::ddim},
+                                                    {"euler", Sampler::euler},
+                                                    {"euler_ancestral", Sampler::euler_ancestral},
+                                                    {"heun", Sampler::heun},
+                                                    {"dpm_solver_2m", Sampler::dpm_solver_2m},
+                                                    {"dpm_solver_3m", Sampler::dpm_solver_3m},
+                                                    {"dpm_solver_2s", Sampler::dpm_solver_2s},
+                                                    {"dpm_solver_sde", Sampler::dpm_solver_sde},
+                                                    {"unipc", Sampler::unipc},
+                                                    {"pndm", Sampler::pndm}};
+  return names;
+}
+
+/// Adds --sampler, --sample-steps, --spacing and --eta.
+inline void add_sampler_options(CLI::App& app, SampleOptions& options) {
+  static const std::map<std::string, Spacing> spacings{{"leading", Spacing::leading},
+                                                       {"linspace", Spacing::linspace},
+                                                       {"trailing", Spacing::trailing},
+                                                       {"karras", Spacing::karras},
+                                                       {"exponential", Spacing::exponential}};
+  app.add_option("--sampler", options.sampler, "ancestral, ddim, dpm_solver_2m, unipc, ...")
+      ->transform(CLI::CheckedTransformer(sampler_names()));
+  app.add_option("--sample-steps", options.steps, "network evaluations or pairs; 0: all timesteps");
+  app.add_option("--spacing", options.spacing, "of the steps")
+      ->transform(CLI::CheckedTransformer(spacings));
+  app.add_option("--eta", options.eta, "of ddim: 0 is deterministic, 1 as random as ancestral");
+}
+
 /// Prints one setting of the run.
 template <class... Value>
 void echo(const char* name, const Value&... value) {
@@ -36,20 +68,20 @@ void echo(const char* name, const Value&... value) {
 /// coming out of the noise. Most of what the eye sees happens late, so the moments crowd there.
 class DenoisingStrip {
  public:
-  DenoisingStrip(Index timesteps, Index pictures) {
-    for (Index i = 0; i < pictures; ++i) {
-      const double rest = 1 - static_cast<double>(i) / static_cast<double>(pictures - 1);
-      const double t = static_cast<double>(timesteps - 1) * rest * rest;
-      moments_.push_back(static_cast<Index>(t));
+  explicit DenoisingStrip(Index steps) {
+    const Index pictures = std::min<Index>(steps, 12);
+    for (Index i = 1; i <= pictures; ++i) {
+      const double rest = static_cast<double>(pictures - i) / static_cast<double>(pictures);
+      moments_.push_back(steps - std::lround(static_cast<double>(steps - 1) * rest * rest));
     }
   }
 
   void operator()(const SampleProgress<float>& progress) {
-    if (next_ >= moments_.size() || progress.t > moments_[next_]) return;
+    if (next_ >= moments_.size() || progress.step < moments_[next_]) return;
     const Tensor<float>& x = progress.prev_sample;
     if (strip_.empty())
       strip_ = Tensor<float>({std::ssize(moments_), x.dim(1), x.dim(2), x.dim(3)}, 0.0F);
-    for (; next_ < moments_.size() && progress.t <= moments_[next_]; ++next_) {
+    for (; next_ < moments_.size() && progress.step >= moments_[next_]; ++next_) {
       const View<float> first = x.slice(0, 1);
       std::copy(first.begin(), first.end(), strip_.slice(static_cast<Index>(next_), 1).begin());
     }
@@ -69,9 +101,9 @@ void write_samples(const Network& network, const Scheduler<float>& scheduler,
                    const SampleOptions& options, const std::string& grid,
                    const std::string& strip = "") {
   const Index batches = (options.count + options.batch_size - 1) / options.batch_size;
-  const Index steps = batches * scheduler.timesteps();
-  ProgressDisplay display("sampling", steps, Progress::automatic);
-  DenoisingStrip moments(scheduler.timesteps(), 12);
+  const Index steps = options.steps > 0 ? options.steps : scheduler.timesteps();
+  ProgressDisplay display("sampling", batches * steps, Progress::automatic);
+  DenoisingStrip moments(steps);
   Index done = 0;
   const auto on_step = [&](const SampleProgress<float>& progress) {
     moments(progress);

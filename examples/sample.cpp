@@ -18,6 +18,7 @@ int main(int count, char** arguments) {
   app.add_option("--batch", options.batch_size, "pictures at once; changes none of them");
   app.add_option("--height", options.height, "pixels; 0: as trained");
   app.add_option("--width", options.width, "pixels; 0: as trained");
+  add_sampler_options(app, options);
   app.add_option("--grid", grid, "PNG to write");
   app.add_option("--strip", strip, "PNG to write; empty: none");
   app.add_option("--threads", threads, "0: as many as processors");
@@ -32,7 +33,7 @@ int main(int count, char** arguments) {
       echo("parameters", nn::parameter_count<float>(model.network));
       echo("pictures", options.count, " of ", options.height > 0 ? options.height : own[1], " x ",
            options.width > 0 ? options.width : own[2]);
-      echo("steps", scheduler.timesteps());
+      echo("steps", options.steps > 0 ? options.steps : scheduler.timesteps());
       echo("seed", options.seed);
       echo("threads", num_threads());
       write_samples(model.network, scheduler, options, grid, strip);

@@ -20,6 +20,8 @@ struct TrainSettings {
   Index samples = 64;            ///< pictures in each grid
   int threads = 0;               ///< 0: as many as processors
   bool cosine = false, fixed_large = false;
+  SampleOptions grid;  ///< sampler of the grids, and its steps
+  SchedulerConfig scheduler;
   TrainerOptions trainer;
 
   TrainSettings() {
@@ -50,6 +52,23 @@ inline void add_options(CLI::App& app, TrainSettings& s) {
   app.add_option("--limit", s.limit, "use the first so many images; 0: all");
   app.add_option("--samples", s.samples, "pictures in a grid");
   app.add_option("--sample-every", s.trainer.sample_every, "updates between grids; 0: at the end");
+  add_sampler_options(app, s.grid);
+  static const std::map<std::string, BetaSchedule> schedules{
+      {"linear", BetaSchedule::linear},     {"quadratic", BetaSchedule::quadratic},
+      {"constant", BetaSchedule::constant}, {"warmup10", BetaSchedule::warmup10},
+      {"warmup50", BetaSchedule::warmup50}, {"jsd", BetaSchedule::jsd},
+      {"cosine", BetaSchedule::cosine},     {"sigmoid", BetaSchedule::sigmoid}};
+  static const std::map<std::string, Prediction> predictions{{"epsilon", Prediction::epsilon},
+                                                             {"x_0", Prediction::x_0},
+                                                             {"x_prev", Prediction::x_prev},
+                                                             {"v", Prediction::v}};
+  app.add_option("--timesteps", s.scheduler.timesteps, "T of the diffusion process");
+  app.add_option("--schedule", s.scheduler.schedule, "of the betas")
+      ->transform(CLI::CheckedTransformer(schedules));
+  app.add_option("--prediction", s.scheduler.prediction, "what the network is trained to tell")
+      ->transform(CLI::CheckedTransformer(predictions));
+  app.add_flag("--zero-terminal-snr", s.scheduler.zero_terminal_snr,
+               "rescale the betas: no signal at the last timestep");
   app.add_flag("--fixed-large", s.fixed_large, "sample with variance beta_t instead of beta~_t");
   app.add_option("--seed", s.trainer.seed, "of weights, data order, noise and samples");
   app.add_option("--threads", s.threads, "0: as many as processors");
@@ -76,8 +95,9 @@ inline void echo_settings(const TrainSettings& s, const Tensor<float>& images, I
 
 template <class Network>
 void train(const Network& network, const TrainSettings& settings, const Tensor<float>& images) {
-  const Scheduler<float> scheduler(
-      {.variance = settings.fixed_large ? Variance::fixed_large : Variance::fixed_small});
+  SchedulerConfig config = settings.scheduler;
+  if (settings.fixed_large) config.variance = Variance::fixed_large;
+  const Scheduler<float> scheduler(config);
   echo_settings(settings, images, nn::parameter_count<float>(network));
   std::filesystem::create_directories(settings.out);
   const auto path = [&](const std::string& name) { return settings.out + "/" + name; };
@@ -96,7 +116,9 @@ void train(const Network& network, const TrainSettings& settings, const Tensor<f
     options.stop = [&](const TrainingStep&) {
       return Clock::now() - start > settings.minutes * std::chrono::minutes(1);
     };
-  const SampleOptions grid{.count = settings.samples, .seed = settings.trainer.seed};
+  SampleOptions grid = settings.grid;
+  grid.count = settings.samples;
+  grid.seed = settings.trainer.seed;
   Trainer<float, Network>* running = nullptr;
   options.on_sample = [&](Index at) {
     write_samples(running->ema_model(), scheduler, grid, path(message("samples-", at, ".png")));

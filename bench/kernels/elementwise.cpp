@@ -95,7 +95,7 @@ void concat_backward(benchmark::State& s) {
 }
 
 void time_embedding(benchmark::State& state) {
-  const std::vector<Index> t(128, 500);
+  const std::vector<double> t(128, 500);
   const Array e({128, 128});
   for (auto _ : state) kernels::time_embedding<float>(t, e);
   bench::report_bytes(state, 4.0 * double(e.size()));

@@ -3,28 +3,15 @@
 #include "../support.hpp"
 #include "ddpm/autograd/ops/arithmetic.hpp"
 #include "ddpm/diffusion/sample.hpp"
+#include "fixture.hpp"
 
 using namespace test;
 
 namespace {
 
-/// The fixture of diffusers' scheduler tests: x[b][c][h][w] = (((c 8 + h) 8 + w) 4 + b) / 768, as
-/// (4, 8, 8, 3); `reversed` runs backwards through the same numbers.
-Tensor<double> fixture(bool reversed = false) {
-  Tensor<double> x({4, 8, 8, 3});
-  for (Index b = 0; b < 4; ++b)
-    for (Index h = 0; h < 8; ++h)
-      for (Index w = 0; w < 8; ++w)
-        for (Index c = 0; c < 3; ++c) {
-          const Index i = ((c * 8 + h) * 8 + w) * 4 + b;
-          x[((b * 8 + h) * 8 + w) * 3 + c] = double(reversed ? 767 - i : i) / 768;
-        }
-  return x;
-}
-
 /// The sum of |x| after all reverse steps with the model x t / (t + 1) and noise z.
 double run(const Scheduler<double>& scheduler, const Tensor<double>& z) {
-  Tensor<double> x = fixture();
+  Tensor<double> x = scheduler_fixture();
   for (Index t = scheduler.timesteps() - 1; t >= 0; --t) {
     const Tensor<double> eps = x.clone();
     for (double& v : eps) v *= double(t) / double(t + 1);
@@ -47,7 +34,7 @@ TEST_CASE("scheduler: the published variances of diffusers' tests") {
 TEST_CASE("scheduler: the full loops of diffusers' tests, with double tables") {
   const Scheduler<double> clipped;
   CHECK(std::abs(run(clipped, Tensor<double>({4, 8, 8, 3}, 0.0)) - 0.66093519) < 1e-7);
-  CHECK(std::abs(run(clipped, fixture(true)) - 730.3933720) < 1e-5);
+  CHECK(std::abs(run(clipped, scheduler_fixture(true)) - 730.3933720) < 1e-5);
 }
 
 TEST_CASE("scheduler: tables obey Bayes' rule on a grid, to 1e-12") {
@@ -132,13 +119,13 @@ TEST_CASE("scheduler: bad input is named") {
 
 TEST_CASE("sampling: a Gaussian's optimal denoiser gives that Gaussian back") {
   // Data N(m, s^2): E[eps | x_t] = sqrt(1 - abar) (x_t - sqrt(abar) m) / (abar s^2 + 1 - abar).
-  const Scheduler<double> scheduler({.timesteps = 200, .beta_end = 0.1, .clip_sample = false});
+  const Scheduler<double> scheduler({.timesteps = 200, .clip_sample = false});
   struct Optimal {
     const Scheduler<double>& scheduler;
     double m = 0.3, s = 0.5;
 
-    Variable<double> operator()(const Variable<double>& x, std::span<const Index> t) const {
-      const double abar = scheduler.alpha_cumprod(t[0]);
+    Variable<double> operator()(const Variable<double>& x, std::span<const double> t) const {
+      const double abar = scheduler.level(t[0]).abar;
       const Tensor<double> eps(x.shape());
       for (Index i = 0; i < eps.size(); ++i)
         eps[i] =
@@ -160,7 +147,7 @@ TEST_CASE("sampling: a Gaussian's optimal denoiser gives that Gaussian back") {
 
 TEST_CASE("sampling: sample i is the same in any batch") {
   struct Half {
-    Variable<float> operator()(const Variable<float>& x, std::span<const Index>) const {
+    Variable<float> operator()(const Variable<float>& x, std::span<const double>) const {
       return 0.5F * x;
     }
     Shape sample_shape(Index count) const { return {count, 3, 3, 1}; }

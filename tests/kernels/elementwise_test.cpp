@@ -83,7 +83,7 @@ TEST_CASE_TEMPLATE("mse: against the formula", T, float, double) {
 }
 
 TEST_CASE("time_embedding: sines, cosines, a zero for odd dimensions") {
-  const std::array<Index, 3> t{0, 1, 999};
+  const std::array<double, 3> t{0, 1, 999};
   const Tensor<double> e({3, 9});
   kernels::time_embedding<double>(t, e);
   for (Index n = 0; n < 3; ++n)

@@ -58,7 +58,7 @@ TEST_CASE("unet: any image size that the levels can halve") {
   const NoGrad no_grad;
   const UNet<float> net(small, Rng(1));
   const TutorialUNet<float> tutorial(small_tutorial, Rng(1));
-  const std::array<Index, 2> t{0, 999};
+  const std::array<double, 2> t{0, 999};
   for (const auto& [H, W] : {std::pair<Index, Index>{8, 8}, {28, 28}, {13, 9}, {4, 31}, {7, 7}}) {
     const auto x = random_tensor<float>({2, H, W, 2}, 1);
     CHECK(net(Variable<float>(x), t).shape() == x.shape());
@@ -66,13 +66,13 @@ TEST_CASE("unet: any image size that the levels can halve") {
   }
   const UNet<float> four_levels(UNetConfig::mnist_small(), Rng(1));
   const auto x = random_tensor<float>({1, 28, 28, 1}, 1);
-  CHECK(four_levels(Variable<float>(x), std::array<Index, 1>{5}).shape() == x.shape());
+  CHECK(four_levels(Variable<float>(x), std::array<double, 1>{5}).shape() == x.shape());
 }
 
 TEST_CASE("unet: bad input is named") {
   const UNet<float> net(small, Rng(1));
-  const std::array<Index, 1> t{0};
-  const auto run = [&](const Shape& shape, std::span<const Index> ts) {
+  const std::array<double, 1> t{0};
+  const auto run = [&](const Shape& shape, std::span<const double> ts) {
     return error_of<PreconditionError>([&] { net(Variable<float>(Tensor<float>(shape, 0)), ts); });
   };
   CHECK(contains(run({1, 3, 8, 2}, t), "smaller than the network's reduction, 4 x 4"));
@@ -95,7 +95,7 @@ TEST_CASE("unet: bad input is named") {
 }
 
 TEST_CASE("unet: the derivative of both networks, end to end") {
-  const std::array<Index, 1> t{17};
+  const std::array<double, 1> t{17};
   const auto check = [&](const auto& net, const Shape& shape) {
     randomise<double>(net);
     // All parameters would take minutes: the first and last of each kind, and the input.
@@ -119,7 +119,7 @@ TEST_CASE("unet: dropout acts in training alone") {
   const UNet<float> net(config, Rng(1));
   randomise<float>(net);
   const Variable<float> x(random_tensor<float>({1, 8, 8, 2}, 1));
-  const std::array<Index, 1> t{3};
+  const std::array<double, 1> t{3};
   Rng rng(1), same(1), other(2);
   const auto a = net(x, t, &rng).value();
   CHECK(same_bits(a, net(x, t, &same).value()));

@@ -52,8 +52,8 @@ Differences compare_network(const io::Safetensors& file, const std::string& sour
     std::copy(stored.begin(), stored.end(), parameter.value().begin());
   }
   const auto x = Variable<T>::parameter(file.tensor<T>("x"));
-  std::vector<Index> t;
-  for (const double step : file.tensor<double>("t")) t.push_back(static_cast<Index>(step));
+  std::vector<double> t;
+  for (const double step : file.tensor<double>("t")) t.push_back(step);
 
   const Variable<T> y = network(x, t);
   Differences result;

@@ -10,9 +10,10 @@
 
 namespace ddpm::inline DDPM_ABI {
 
-/// d(x, t) is the predicted noise, shaped as x (N, H, W, C); t holds N timesteps.
+/// d(x, t) is what the network predicts (see Prediction), shaped as x (N, H, W, C), or with twice
+/// the channels where it tells the variance; t holds N timesteps, which may lie between whole ones.
 template <class D, class T>
-concept Denoiser = requires(const D& d, const Variable<T>& x, std::span<const Index> t) {
+concept Denoiser = requires(const D& d, const Variable<T>& x, std::span<const double> t) {
   { d(x, t) } -> std::convertible_to<Variable<T>>;
 };
 

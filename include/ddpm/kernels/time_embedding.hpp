@@ -16,7 +16,7 @@ namespace ddpm::inline DDPM_ABI::kernels {
 /// Writes e (N, dim) for timesteps t (N), each at least 0. Computed in double.
 /// Throws PreconditionError if N differs or dim < 4.
 template <class T>
-void time_embedding(std::span<const Index> t, View<T> e) {
+void time_embedding(std::span<const double> t, View<T> e) {
   require(e.shape.rank() == 2 && e.dim(0) == static_cast<Index>(t.size()), "time_embedding: e is ",
           e.shape, ", expected (", t.size(), ", dim)");
   require(e.dim(1) >= 4, "time_embedding: dim is ", e.dim(1), ", expected at least 4");
@@ -25,7 +25,7 @@ void time_embedding(std::span<const Index> t, View<T> e) {
     T* row = e.row(n);
     for (Index i = 0; i < half; ++i) {
       const double frequency = std::exp(-std::log(10000.0) * double(i) / double(half - 1));
-      const double angle = double(t[static_cast<std::size_t>(n)]) * frequency;
+      const double angle = t[static_cast<std::size_t>(n)] * frequency;
       row[i] = static_cast<T>(std::sin(angle));
       row[half + i] = static_cast<T>(std::cos(angle));
     }

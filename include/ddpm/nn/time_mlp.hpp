@@ -25,7 +25,7 @@ struct TimeMlp {
         activation(time_activation) {}
 
   /// (N) timesteps to (N, 4 channels).
-  Variable<T> operator()(std::span<const Index> t) const {
+  Variable<T> operator()(std::span<const double> t) const {
     const Variable<T> h = linear1(time_embedding<T>(t, linear1.weight.dim(0)));
     return silu(linear2(activation == TimeActivation::silu ? silu(h) : gelu(h)));
   }

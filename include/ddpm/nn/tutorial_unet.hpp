@@ -119,7 +119,8 @@ struct TutorialUNet {
   ///   t    N timesteps, each at least 0
   ///   rng  of dropout when training; null when sampling
   /// Throws PreconditionError if shapes disagree or the images are too small.
-  Variable<T> operator()(const Variable<T>& x, std::span<const Index> t, Rng* rng = nullptr) const {
+  Variable<T> operator()(const Variable<T>& x, std::span<const double> t,
+                         Rng* rng = nullptr) const {
     nn::check_input("TutorialUNet", x.shape(), t.size(), config.image_channels, down.size());
     const Variable<T> e = time(t);
     PooledVector<Variable<T>> skips;

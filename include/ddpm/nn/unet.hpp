@@ -166,7 +166,8 @@ struct UNet {
   ///   t    N timesteps, each at least 0
   ///   rng  of dropout when training; null when sampling
   /// Throws PreconditionError if shapes disagree or the images are too small.
-  Variable<T> operator()(const Variable<T>& x, std::span<const Index> t, Rng* rng = nullptr) const {
+  Variable<T> operator()(const Variable<T>& x, std::span<const double> t,
+                         Rng* rng = nullptr) const {
     nn::check_input("UNet", x.shape(), t.size(), config.image_channels, down.size() - 1);
     const Variable<T> e = time(t);
     PooledVector<Variable<T>> skips;

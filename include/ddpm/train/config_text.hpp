@@ -3,6 +3,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <charconv>
 #include <map>
 #include <string>
@@ -16,14 +18,27 @@ namespace detail {
 
 inline void to_text(Index value, std::string& text) { text += std::to_string(value); }
 inline void to_text(bool value, std::string& text) { text += value ? "true" : "false"; }
-inline void to_text(Variance value, std::string& text) {
-  text += value == Variance::fixed_small ? "fixed_small" : "fixed_large";
+
+/// The names of an enumeration's values, in their order.
+inline constexpr std::array<const char*, 4> names(Variance) {
+  return {"fixed_small", "fixed_large", "learned", "learned_range"};
 }
+inline constexpr std::array<const char*, 4> names(Prediction) {
+  return {"epsilon", "x_0", "x_prev", "v"};
+}
+inline constexpr std::array<const char*, 9> names(BetaSchedule) {
+  return {"linear", "quadratic", "constant", "warmup10", "warmup50",
+          "jsd",    "cosine",    "sigmoid",  "custom"};
+}
+template <class E>
+requires std::is_enum_v<E>
+void to_text(E value, std::string& text) { text += names(value)[static_cast<std::size_t>(value)]; }
 inline void to_text(double value, std::string& text) {
   char buffer[32];
   text.append(buffer, std::to_chars(buffer, buffer + sizeof buffer, value).ptr);
 }
-inline void to_text(const std::vector<Index>& values, std::string& text) {
+template <class V>
+void to_text(const std::vector<V>& values, std::string& text) {
   for (std::size_t i = 0; i < values.size(); ++i) {
     if (i > 0) text += ',';
     to_text(values[i], text);
@@ -41,11 +56,16 @@ inline bool from_text(const std::string& text, bool& value) {
   value = text == "true";
   return value || text == "false";
 }
-inline bool from_text(const std::string& text, Variance& value) {
-  value = text == "fixed_large" ? Variance::fixed_large : Variance::fixed_small;
-  return text == "fixed_large" || text == "fixed_small";
+template <class E>
+requires std::is_enum_v<E>
+bool from_text(const std::string& text, E& value) {
+  const auto all = names(value);
+  const auto found = std::find(all.begin(), all.end(), text);
+  value = static_cast<E>(found - all.begin());
+  return found != all.end();
 }
-inline bool from_text(const std::string& text, std::vector<Index>& values) {
+template <class V>
+bool from_text(const std::string& text, std::vector<V>& values) {
   values.clear();
   for (std::size_t first = 0; first < text.size();) {
     const std::size_t comma = std::min(text.find(',', first), text.size());

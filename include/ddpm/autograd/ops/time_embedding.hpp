@@ -11,7 +11,7 @@ namespace ddpm::inline DDPM_ABI {
 
 /// (N, dim) for N timesteps. Throws PreconditionError if dim < 4.
 template <class T>
-Variable<T> time_embedding(std::span<const Index> t, Index dim) {
+Variable<T> time_embedding(std::span<const double> t, Index dim) {
   Tensor<T> e({static_cast<Index>(t.size()), dim});
   kernels::time_embedding<T>(t, e);
   return Variable<T>(e);

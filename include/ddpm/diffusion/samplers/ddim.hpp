@@ -1,0 +1,38 @@
+// DDIM (Song, Meng, Ermon 2021, arXiv:2010.02502, equations 12 and 16).
+//
+//   x' = alpha' x_0 + sqrt(sigma'^2 - s^2) eps + s z
+//   s  = eta sigma' / sigma sqrt(1 - abar / abar')
+//
+// eta 0 is deterministic; eta 1 is ancestral sampling with the posterior's variance. Over rising
+// levels it runs backwards, from an image to its noise.
+//
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "ddpm/diffusion/samplers/solver.hpp"
+
+namespace ddpm::inline DDPM_ABI {
+
+template <class T>
+struct Ddim {
+  static constexpr bool needs_signal = false;
+  double eta = 0;  ///< in [0, 1]
+
+  template <class M, class Noise>
+  SolverStep<T> step(const M& model, std::span<const NoiseLevel> levels, std::size_t i,
+                     const Tensor<T>& x, const Noise& noise) {
+    require(eta >= 0 && eta <= 1, "Ddim: eta is ", eta, ", expected [0, 1]");
+    const NoiseLevel &now = levels[i], &next = levels[i + 1];
+    const auto [x_0, epsilon] = model.denoise(x, now);
+    if (eta == 0 || next.abar == 1) return {detail::transfer(x_0, epsilon, next), x_0};
+    require(next.abar > now.abar, "Ddim: eta is ", eta, ", expected 0 for rising noise levels");
+    const double s = eta * next.sigma() / now.sigma() * std::sqrt(1 - now.abar / next.abar);
+    using Term = detail::Term<T>;
+    const Tensor<T> z = noise();
+    return {detail::combine<T>(Term{next.alpha(), x_0},
+                               Term{std::sqrt(1 - next.abar - s * s), epsilon}, Term{s, z}),
+            x_0};
+  }
+};
+
+}  // namespace ddpm::inline DDPM_ABI

@@ -1,0 +1,105 @@
+// Which noise levels a sampler visits.
+//
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <span>
+
+#include "ddpm/diffusion/scheduler.hpp"
+
+namespace ddpm::inline DDPM_ABI {
+
+/// How n steps are spread over the levels of a schedule. The first three choose timesteps (names of
+/// Lin et al. 2023, arXiv:2305.08891, table 2), the others ratios of noise to signal between those
+/// of the table's ends.
+enum class Spacing {
+  leading,      ///< i * (T / n), rounded down: starts short of T - 1
+  linspace,     ///< from T - 1 to 0, both included
+  trailing,     ///< T - 1, T - 1 - T / n, ...: ends short of 0
+  karras,       ///< ratio^(1/7) linear (Karras et al. 2022, equation 5)
+  exponential,  ///< log of the ratio linear: the same in the log signal-to-noise ratio
+};
+
+/// Where the last step leads.
+enum class FinalLevel {
+  clean,      ///< abar = 1
+  sigma_min,  ///< the level of t = 0, whose noise stays in the image
+};
+
+/// n decreasing timesteps of [0, T). Throws PreconditionError unless 1 <= n <= T, or if the spacing
+/// is not one of timesteps.
+inline std::vector<Index> spaced_timesteps(Index T, Index n, Spacing spacing) {
+  require(n >= 1 && n <= T, "spaced_timesteps: ", n, " steps of ", T, " timesteps, expected 1 to ",
+          T);
+  std::vector<Index> timesteps;
+  for (Index i = n - 1; i >= 0; --i) {
+    const auto place = static_cast<double>(i), count = static_cast<double>(n);
+    switch (spacing) {
+      case Spacing::leading: timesteps.push_back(i * (T / n)); break;
+      case Spacing::linspace:
+        timesteps.push_back(n == 1 ? T - 1
+                                   : std::lround(static_cast<double>(T - 1) * place / (count - 1)));
+        break;
+      case Spacing::trailing:
+        timesteps.push_back(std::lround(static_cast<double>(T) * (place + 1) / count) - 1);
+        break;
+      default: require(false, "spaced_timesteps: this spacing is one of ratios, not of timesteps");
+    }
+  }
+  return timesteps;
+}
+
+/// The levels of a user's own timesteps, which may lie between whole ones, and the final level.
+/// Throws PreconditionError if there is none, they do not decrease, or one is out of range.
+template <class T>
+std::vector<NoiseLevel> noise_levels(const Scheduler<T>& scheduler,
+                                     std::span<const double> timesteps,
+                                     FinalLevel final = FinalLevel::clean) {
+  require(!timesteps.empty(), "noise_levels: no timesteps");
+  std::vector<NoiseLevel> levels;
+  for (const double t : timesteps) {
+    require(levels.empty() || t < levels.back().t, "noise_levels: timestep ", t, " after ",
+            levels.empty() ? t : levels.back().t, ", expected a smaller one");
+    levels.push_back(scheduler.level(t));
+  }
+  const NoiseLevel least = scheduler.level(0);
+  require(final == FinalLevel::clean || levels.back().t > 0,
+          "noise_levels: the last timestep is 0, which is the final level already");
+  levels.push_back(final == FinalLevel::clean ? NoiseLevel{0, 1} : least);
+  return levels;
+}
+
+/// n steps spread by `spacing`, n + 1 levels.
+/// Throws PreconditionError unless 1 <= n <= T; with sigma_min also if a timestep 0 comes before.
+template <class T>
+std::vector<NoiseLevel> noise_levels(const Scheduler<T>& scheduler, Index n, Spacing spacing,
+                                     FinalLevel final = FinalLevel::clean) {
+  const Index last = scheduler.timesteps() - 1;
+  require(n >= 1 && n <= last + 1, "noise_levels: ", n, " steps of ", last + 1,
+          " timesteps, expected 1 to ", last + 1);
+  if (spacing != Spacing::karras && spacing != Spacing::exponential) {
+    const auto whole = spaced_timesteps(last + 1, n, spacing);
+    return noise_levels(scheduler, std::vector<double>(whole.begin(), whole.end()), final);
+  }
+  const double most = scheduler.level(static_cast<double>(last)).ratio();
+  const double least = scheduler.level(0).ratio();
+  require(std::isfinite(most), "noise_levels: no signal is left at timestep ", last,
+          ", ratios of noise to signal cannot be spaced");
+  const double power = spacing == Spacing::karras ? 7 : 0;
+  const auto forth = [=](double ratio) {
+    return power > 0 ? std::pow(ratio, 1 / power) : std::log(ratio);
+  };
+  const auto back = [=](double v) { return power > 0 ? std::pow(v, power) : std::exp(v); };
+  std::vector<NoiseLevel> levels;
+  // With the clean image to come, the least ratio is a step of its own.
+  const Index parts = final == FinalLevel::clean ? std::max<Index>(1, n - 1) : n;
+  for (Index i = 0; i < n; ++i) {
+    const double part = static_cast<double>(i) / static_cast<double>(parts);
+    levels.push_back(
+        scheduler.level_of_ratio(back(forth(most) + part * (forth(least) - forth(most)))));
+  }
+  levels.push_back(final == FinalLevel::clean ? NoiseLevel{0, 1} : scheduler.level(0));
+  return levels;
+}
+
+}  // namespace ddpm::inline DDPM_ABI
