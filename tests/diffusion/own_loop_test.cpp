@@ -1,6 +1,8 @@
-// A user's own loop around the scheduler, as the README shows it.
+// A user's own loop around the scheduler, and sampling in few steps, as README and documents show
+// them.
 #include "../support.hpp"
-#include "ddpm/diffusion/scheduler.hpp"
+#include "ddpm/autograd/ops/arithmetic.hpp"
+#include "ddpm/diffusion/sample.hpp"
 
 using namespace test;
 
@@ -22,4 +24,19 @@ TEST_CASE("scheduler: with the true noise, one step leads towards x_0") {
   CHECK(prev[5] == doctest::Approx(mean.of_x_0 * x_0[5] + mean.of_x_t * x_t[5] +
                                    std::sqrt(scheduler.variance(t)) * z[5])
                        .epsilon(1e-4));
+}
+
+TEST_CASE("sample: another sampler is an option away") {
+  struct Network {
+    Variable<float> operator()(const Variable<float>& x, std::span<const double>) const {
+      return 0.5F * x;
+    }
+    Shape sample_shape(Index count) const { return {count, 4, 4, 1}; }
+  } const network;
+  const Scheduler<float> scheduler;
+  // clang-format off
+  const auto images = sample(network, scheduler, {.count = 64, .sampler = Sampler::dpm_solver_2m, .steps = 20});
+  // clang-format on
+  CHECK(images.shape() == Shape{64, 4, 4, 1});
+  for (const float v : images) CHECK(std::abs(v) <= 1);  // the last step gives x_0, clipped
 }

@@ -25,7 +25,7 @@ inline constexpr int packs = 2;  ///< of a panel; layers of 32 channels or more 
 struct Sizes {
   static constexpr Index block_bytes = Index{4} << 20;  ///< of all planes of one block of tiles
   static constexpr Index task_tiles = 128 / tile_rows * tile_rows;  ///< tiles whose M a task holds
-  static constexpr Index task_terms = 64;                          ///< C_in whose V a task holds
+  static constexpr Index task_terms = 64;                           ///< C_in whose V a task holds
   static constexpr Index private_terms = 64;  ///< up to so many C_in a task makes its own U
   static constexpr Index task_rows = 64 / tile_rows * tile_rows;  ///< C_in of a task of weights
   /// Rows of weights asked for before they are transformed: the nine taps of a row often lie a
