@@ -294,6 +294,16 @@ TEST_CASE("samplers: with eta 1, DDIM over all timesteps is ancestral sampling")
   CHECK(relative_difference<double>(ancestral, ddim) < 1e-10);
 }
 
+TEST_CASE("samplers: shared noise makes every sample the first") {
+  const Gaussian data{unclipped()};
+  const SampleOptions options{
+      .count = 3, .seed = 5, .batch_size = 2, .steps = 10, .shared_noise = true};
+  const auto all = sample(data, unclipped(), options);
+  const auto first = sample(data, unclipped(), {.count = 1, .seed = 5, .steps = 10});
+  for (Index n = 0; n < 3; ++n)
+    for (Index i = 0; i < first.size(); ++i) CHECK(all[n * first.size() + i] == first[i]);
+}
+
 TEST_CASE("samplers: spacings of timesteps, and of ratios") {
   using V = std::vector<Index>;
   CHECK(spaced_timesteps(1000, 4, Spacing::leading) == V{750, 500, 250, 0});

@@ -147,12 +147,6 @@ class Scheduler {
   /// Throws PreconditionError as variance() does.
   double log_variance(Index t) const {
     if (t > 0) return std::log(variance(t));
-    return posterior_log_variance(0);
-  }
-
-  /// log beta~_t, where it is 0 that of t = 1.
-  double posterior_log_variance(Index t) const {
-    if (t > 0) return std::log(posterior_variance(t));
     return std::log(timesteps() > 1 ? posterior_variance(1) : beta(0));
   }
 
