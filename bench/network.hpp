@@ -38,7 +38,7 @@ void run_network(benchmark::State& state, const typename Network::Config& config
                                               : std::vector<Variable<float>>());
   const auto train = [&] {
     adam.zero_grad();
-    mse_loss(network(Variable<float>(x), t, &rng), Variable<float>(noise)).backward();
+    mse_loss(network(Variable<float>(x), t, {}, &rng), Variable<float>(noise)).backward();
     adam.step(2e-4);
   };
   const auto denoise = [&] {

@@ -57,6 +57,16 @@ inline void add_sampler_options(CLI::App& app, SampleOptions& options) {
   app.add_option("--eta", options.eta, "of ddim: 0 is deterministic, 1 as random as ancestral");
 }
 
+/// Adds --class and --guidance.
+inline void add_class_options(CLI::App& app, SampleOptions& options) {
+  app.add_option("--class", options.labels,
+                 "classes of the pictures, in turn, of a network trained with labels; -1: none")
+      ->expected(1, 1000)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  app.add_option("--guidance", options.guidance,
+                 "more than 1: more typical of the class, less varied, twice the work");
+}
+
 /// Prints one setting of the run.
 template <class... Value>
 void echo(const char* name, const Value&... value) {
@@ -110,7 +120,8 @@ void write_samples(const Network& network, const Scheduler<float>& scheduler,
     display.update(++done, progress.prev_sample.dim(0));
   };
   const Tensor<float> samples = sample(network, scheduler, options, on_step);
-  io::write_image_grid(grid, samples);
+  // A column for each class that was asked for.
+  io::write_image_grid(grid, samples, options.labels.size() > 1 ? std::ssize(options.labels) : 0);
   std::cout << "wrote " << grid << '\n';
   if (strip.empty()) return;
   moments.write(strip);

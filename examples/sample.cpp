@@ -19,6 +19,7 @@ int main(int count, char** arguments) {
   app.add_option("--height", options.height, "pixels; 0: as trained");
   app.add_option("--width", options.width, "pixels; 0: as trained");
   add_sampler_options(app, options);
+  add_class_options(app, options);
   app.add_option("--grid", grid, "PNG to write");
   app.add_option("--strip", strip, "PNG to write; empty: none");
   app.add_option("--threads", threads, "0: as many as processors");
@@ -34,6 +35,7 @@ int main(int count, char** arguments) {
       echo("pictures", options.count, " of ", options.height > 0 ? options.height : own[1], " x ",
            options.width > 0 ? options.width : own[2]);
       echo("steps", options.steps > 0 ? options.steps : scheduler.timesteps());
+      if (!options.labels.empty()) echo("guidance", options.guidance);
       echo("seed", options.seed);
       echo("threads", num_threads());
       write_samples(model.network, scheduler, options, grid, strip);

@@ -19,7 +19,8 @@ struct TrainSettings {
   double minutes = 0;            ///< stop after so long; 0: by steps alone
   Index samples = 64;            ///< pictures in each grid
   int threads = 0;               ///< 0: as many as processors
-  bool cosine = false, fixed_large = false;
+  Index classes = 0;             ///< of the labels that the program loads; 0: none
+  bool cosine = false;
   SampleOptions grid;  ///< sampler of the grids, and its steps
   SchedulerConfig scheduler;
   TrainerOptions trainer;
@@ -53,6 +54,7 @@ inline void add_options(CLI::App& app, TrainSettings& s) {
   app.add_option("--samples", s.samples, "pictures in a grid");
   app.add_option("--sample-every", s.trainer.sample_every, "updates between grids; 0: at the end");
   add_sampler_options(app, s.grid);
+  add_class_options(app, s.grid);
   static const std::map<std::string, BetaSchedule> schedules{
       {"linear", BetaSchedule::linear},     {"quadratic", BetaSchedule::quadratic},
       {"constant", BetaSchedule::constant}, {"warmup10", BetaSchedule::warmup10},
@@ -62,6 +64,17 @@ inline void add_options(CLI::App& app, TrainSettings& s) {
                                                              {"x_0", Prediction::x_0},
                                                              {"x_prev", Prediction::x_prev},
                                                              {"v", Prediction::v}};
+  static const std::map<std::string, Variance> variances{
+      {"fixed_small", Variance::fixed_small},
+      {"fixed_large", Variance::fixed_large},
+      {"learned", Variance::learned},
+      {"learned_range", Variance::learned_range}};
+  static const std::map<std::string, Loss> losses{
+      {"mse", Loss::mse}, {"min_snr", Loss::min_snr}, {"kl", Loss::kl}, {"hybrid", Loss::hybrid}};
+  static const std::map<std::string, TimestepSampling> samplings{
+      {"uniform", TimestepSampling::uniform},
+      {"stratified", TimestepSampling::stratified},
+      {"loss_second_moment", TimestepSampling::loss_second_moment}};
   app.add_option("--timesteps", s.scheduler.timesteps, "T of the diffusion process");
   app.add_option("--schedule", s.scheduler.schedule, "of the betas")
       ->transform(CLI::CheckedTransformer(schedules));
@@ -69,7 +82,16 @@ inline void add_options(CLI::App& app, TrainSettings& s) {
       ->transform(CLI::CheckedTransformer(predictions));
   app.add_flag("--zero-terminal-snr", s.scheduler.zero_terminal_snr,
                "rescale the betas: no signal at the last timestep");
-  app.add_flag("--fixed-large", s.fixed_large, "sample with variance beta_t instead of beta~_t");
+  app.add_option("--variance", s.scheduler.variance,
+                 "of the reverse steps; learned ones need --loss hybrid or kl")
+      ->transform(CLI::CheckedTransformer(variances));
+  app.add_option("--loss", s.trainer.loss.loss, "mse, min_snr, kl or hybrid")
+      ->transform(CLI::CheckedTransformer(losses));
+  app.add_option("--timestep-sampling", s.trainer.timestep_sampling,
+                 "uniform, stratified or loss_second_moment")
+      ->transform(CLI::CheckedTransformer(samplings));
+  app.add_option("--label-dropout", s.trainer.label_dropout,
+                 "share of labels hidden, for guidance");
   app.add_option("--seed", s.trainer.seed, "of weights, data order, noise and samples");
   app.add_option("--threads", s.threads, "0: as many as processors");
 }
@@ -81,6 +103,7 @@ inline void echo_settings(const TrainSettings& s, const Tensor<float>& images, I
   echo("images", images.shape());
   echo("network", s.network, ", ", parameters, " parameters");
   echo("batch", s.trainer.batch_size, " x ", s.trainer.accumulation);
+  if (s.classes > 0) echo("classes", s.classes);
   echo("steps", s.trainer.steps);
   if (s.minutes > 0) echo("minutes", "at most ", s.minutes);
   echo("learning rate", s.trainer.learning_rate, ", warm-up ", s.trainer.warmup_steps,
@@ -94,11 +117,10 @@ inline void echo_settings(const TrainSettings& s, const Tensor<float>& images, I
 }
 
 template <class Network>
-void train(const Network& network, const TrainSettings& settings, const Tensor<float>& images) {
-  SchedulerConfig config = settings.scheduler;
-  if (settings.fixed_large) config.variance = Variance::fixed_large;
-  const Scheduler<float> scheduler(config);
-  echo_settings(settings, images, nn::parameter_count<float>(network));
+void train(const Network& network, const TrainSettings& settings,
+           const data::LabelledImages<float>& images) {
+  const Scheduler<float> scheduler(settings.scheduler);
+  echo_settings(settings, images.images, nn::parameter_count<float>(network));
   std::filesystem::create_directories(settings.out);
   const auto path = [&](const std::string& name) { return settings.out + "/" + name; };
 
@@ -119,6 +141,8 @@ void train(const Network& network, const TrainSettings& settings, const Tensor<f
   SampleOptions grid = settings.grid;
   grid.count = settings.samples;
   grid.seed = settings.trainer.seed;
+  if (grid.labels.empty())
+    for (Index label = 0; label < settings.classes; ++label) grid.labels.push_back(label);
   Trainer<float, Network>* running = nullptr;
   options.on_sample = [&](Index at) {
     write_samples(running->ema_model(), scheduler, grid, path(message("samples-", at, ".png")));
@@ -137,31 +161,44 @@ void train(const Network& network, const TrainSettings& settings, const Tensor<f
 
 }  // namespace detail
 
+/// The first `count` of them. All if there are no more.
+inline data::LabelledImages<float> first_images(const data::LabelledImages<float>& all,
+                                                Index count) {
+  if (count >= all.images.dim(0)) return all;
+  data::LabelledImages<float> result{copy_of(all.images.slice(0, count)), {}};
+  if (!all.labels.empty()) result.labels.assign(all.labels.begin(), all.labels.begin() + count);
+  return result;
+}
+
 /// Trains the network that the settings name on images from `load`, and writes what came of it.
-inline int train_program(TrainSettings settings, const std::function<Tensor<float>()>& load) {
+inline int train_program(TrainSettings settings,
+                         const std::function<data::LabelledImages<float>()>& load) {
   return report_errors([&] {
     if (settings.cosine) settings.trainer.decay = optim::Decay::cosine;
     if (settings.threads != 0) set_num_threads(settings.threads);
     require(settings.samples >= 1, "--samples is ", settings.samples, ", expected at least 1");
     require(settings.limit >= 0, "--limit is ", settings.limit, ", must not be negative");
     require(settings.minutes >= 0, "--minutes is ", settings.minutes, ", must not be negative");
-    Tensor<float> images = load();
-    if (settings.limit > 0 && settings.limit < images.dim(0)) {
-      const View<float> part = images.slice(0, settings.limit);
-      images = Tensor<float>(part.shape);
-      std::copy(part.begin(), part.end(), images.begin());
-    }
+    auto images = load();
+    if (settings.classes == 0) images.labels.clear();
+    if (settings.limit > 0) images = first_images(images, settings.limit);
+    const auto complete = [&](auto& config) {
+      config.image_channels = images.images.dim(3);
+      config.classes = settings.classes;
+      config.learn_variance = settings.scheduler.variance == Variance::learned ||
+                              settings.scheduler.variance == Variance::learned_range;
+    };
     const Rng rng(settings.trainer.seed);
     if (settings.network == "tutorial") {
       auto config = TutorialUNetConfig::tutorial();
-      config.image_channels = images.dim(3);
+      complete(config);
       detail::train(TutorialUNet<float>(config, rng), settings, images);
       return;
     }
     auto config = settings.network == "tiny"          ? UNetConfig::tiny()
                   : settings.network == "mnist_small" ? UNetConfig::mnist_small()
                                                       : UNetConfig::ho2020_cifar10();
-    config.image_channels = images.dim(3);
+    complete(config);
     detail::train(UNet<float>(config, rng), settings, images);
   });
 }

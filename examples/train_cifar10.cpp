@@ -11,8 +11,10 @@ int main(int count, char** arguments) {
   std::string path = "cifar-10-batches-bin";
   app.add_option("data", path, "folder of data_batch_1.bin to 5, or one batch file; plain or .gz")
       ->capture_default_str();
+  bool conditional = false;
+  app.add_flag("--conditional", conditional, "tell the network each picture's class");
   examples::add_options(app, settings);
   CLI11_PARSE(app, count, arguments);
-  return examples::train_program(settings,
-                                 [&] { return ddpm::data::read_cifar10<float>(path).images; });
+  settings.classes = conditional ? 10 : 0;
+  return examples::train_program(settings, [&] { return ddpm::data::read_cifar10<float>(path); });
 }

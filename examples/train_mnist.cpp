@@ -6,10 +6,18 @@
 int main(int count, char** arguments) {
   CLI::App app{"Trains a diffusion model on images in an IDX file (MNIST and its kin)."};
   examples::TrainSettings settings;
-  std::string images = "train-images-idx3-ubyte.gz";
+  std::string images = "train-images-idx3-ubyte.gz", labels;
+  ddpm::Index classes = 10;
   app.add_option("images", images, "IDX file of images, plain or .gz")->capture_default_str();
+  app.add_option("--labels", labels, "IDX file of labels: tell the network each picture's class");
+  app.add_option("--classes", classes, "how many classes the labels tell apart")
+      ->capture_default_str();
   examples::add_options(app, settings);
   CLI11_PARSE(app, count, arguments);
-  return examples::train_program(settings,
-                                 [&] { return ddpm::data::read_idx_images<float>(images); });
+  settings.classes = labels.empty() ? 0 : classes;
+  return examples::train_program(settings, [&] {
+    return labels.empty()
+               ? ddpm::data::LabelledImages<float>{ddpm::data::read_idx_images<float>(images), {}}
+               : ddpm::data::read_idx<float>(images, labels, classes);
+  });
 }

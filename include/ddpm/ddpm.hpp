@@ -9,7 +9,9 @@
 
 #include "ddpm/autograd/gradcheck.hpp"
 #include "ddpm/data/loader.hpp"
-#include "ddpm/diffusion/sample.hpp"
+#include "ddpm/diffusion/inpaint.hpp"
+#include "ddpm/diffusion/interpolate.hpp"
+#include "ddpm/diffusion/likelihood.hpp"
 #include "ddpm/nn/tutorial_unet.hpp"
 #include "ddpm/nn/unet.hpp"
 #include "ddpm/train/trainer.hpp"

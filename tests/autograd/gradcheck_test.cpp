@@ -8,6 +8,7 @@
 #include "ddpm/autograd/ops/concat.hpp"
 #include "ddpm/autograd/ops/conv.hpp"
 #include "ddpm/autograd/ops/dropout.hpp"
+#include "ddpm/autograd/ops/embedding.hpp"
 #include "ddpm/autograd/ops/group_norm.hpp"
 #include "ddpm/autograd/ops/linear.hpp"
 #include "ddpm/autograd/ops/loss.hpp"
@@ -107,6 +108,14 @@ TEST_CASE("gradcheck: resampling, concat, dropout, loss") {
         {{2, 3, 3, 2}, {2, 3, 3, 5}});
   check("dropout", [](const Inputs& in) { return dropout(in[0], 0.4, Rng(3)); }, {{101}});
   check("mse_loss", [](const Inputs& in) { return mse_loss(in[0], in[1]); }, {{3, 7}, {3, 7}});
+  check("mse_loss of parts", [](const Inputs& in) { return mse_loss(in[0], in[1], 3); },
+        {{3, 7}, {3, 7}});
+  const Tensor<double> weights({3}, {0.5, 2, 0});
+  check("weighted_mean", [&](const Inputs& in) { return weighted_mean(in[0], weights); }, {{3}});
+  check("first_channels", [](const Inputs& in) { return first_channels(in[0], 2); },
+        {{2, 3, 1, 5}});
+  const std::vector<Index> rows{4, 0, 4, 1};
+  check("embedding", [&](const Inputs& in) { return embedding(in[0], rows); }, {{5, 7}});
 }
 
 TEST_CASE("gradcheck: finds a wrong derivative") {

@@ -110,6 +110,9 @@ TEST_CASE("unet: the derivative of both networks, end to end") {
     CHECK(result.error < 1e-6);
   };
   check(UNet<double>(small, Rng(1)), {1, 5, 4, 2});
+  UNetConfig classes = small;
+  classes.classes = 2;
+  check(UNet<double>(classes, Rng(1)), {1, 5, 4, 2});
   check(TutorialUNet<double>(small_tutorial, Rng(1)), {1, 9, 8, 2});
 }
 
@@ -121,9 +124,9 @@ TEST_CASE("unet: dropout acts in training alone") {
   const Variable<float> x(random_tensor<float>({1, 8, 8, 2}, 1));
   const std::array<double, 1> t{3};
   Rng rng(1), same(1), other(2);
-  const auto a = net(x, t, &rng).value();
-  CHECK(same_bits(a, net(x, t, &same).value()));
-  CHECK_FALSE(same_bits(a, net(x, t, &other).value()));
+  const auto a = net(x, t, {}, &rng).value();
+  CHECK(same_bits(a, net(x, t, {}, &same).value()));
+  CHECK_FALSE(same_bits(a, net(x, t, {}, &other).value()));
   CHECK(same_bits(net(x, t).value(), net(x, t).value()));
 }
 
@@ -134,4 +137,48 @@ TEST_CASE("module: a copy shares parameters, a clone does not") {
   CHECK(copy.conv_in.weight.value()[0] == 42);
   CHECK(clone.conv_in.weight.value()[0] != 42);
   CHECK(nn::parameter_count<float>(clone) == nn::parameter_count<float>(net));
+}
+
+TEST_CASE("unet: classes enter with the time, and no label is a class of its own") {
+  UNetConfig config = small;
+  config.classes = 3;
+  TutorialUNetConfig tutorial = small_tutorial;
+  tutorial.classes = 3;
+  const auto check = [](const auto& net) {
+    randomise<float>(net);
+    const Variable<float> x(random_tensor<float>({2, 8, 8, 2}, 1));
+    const std::array<double, 2> t{3, 3};
+    const auto run = [&](std::vector<Index> labels) { return net(x, t, labels).value(); };
+    CHECK(same_bits(net(x, t).value(), run({no_label, no_label})));
+    CHECK_FALSE(same_bits(run({0, 0}), run({no_label, no_label})));
+    CHECK_FALSE(same_bits(run({0, 0}), run({0, 2})));
+    // A label changes its own image alone.
+    const auto both = run({0, 0}), other = run({0, 2});
+    CHECK(std::equal(both.begin(), both.begin() + 128, other.begin()));
+    const auto error = [&](std::vector<Index> labels) {
+      return error_of<PreconditionError>([&] { run(labels); });
+    };
+    CHECK(contains(error({0, 3}), "label 1 is 3, expected 0 to 2"));
+    CHECK(contains(error({0}), "1 labels for 2 images"));
+  };
+  check(UNet<float>(config, Rng(1)));
+  check(TutorialUNet<float>(tutorial, Rng(1)));
+  const UNet<float> plain(small, Rng(1));
+  const Variable<float> x(random_tensor<float>({1, 8, 8, 2}, 1));
+  CHECK(contains(error_of<PreconditionError>(
+                     [&] { plain(x, std::array<double, 1>{3}, std::array<Index, 1>{0}); }),
+                 "labels for a network without classes"));
+  config.classes = -1;
+  CHECK_THROWS_AS(UNet<float>(config, Rng(1)), PreconditionError);
+}
+
+TEST_CASE("unet: with a learned variance twice the channels come out") {
+  UNetConfig config = small;
+  config.learn_variance = true;
+  TutorialUNetConfig tutorial = small_tutorial;
+  tutorial.learn_variance = true;
+  const Variable<float> x(random_tensor<float>({1, 8, 8, 2}, 1));
+  const std::array<double, 1> t{3};
+  CHECK(UNet<float>(config, Rng(1))(x, t).shape() == Shape{1, 8, 8, 4});
+  CHECK(TutorialUNet<float>(tutorial, Rng(1))(x, t).shape() == Shape{1, 8, 8, 4});
 }

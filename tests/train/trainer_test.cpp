@@ -222,7 +222,16 @@ TEST_CASE("checkpoint: another network's file, and files that are none") {
   io::write_safetensors<float>(path, {{"a", Tensor<float>({1}, 0.0F)}});
   CHECK(contains(error_of<IoError>([&] { load_checkpoint<float, UNet<float>>(path); }),
                  "names no network"));
-  io::write_safetensors<float>(path, {}, {{"network", "UNet"}, {"network.channels", "many"}});
-  CHECK(contains(error_of<IoError>([&] { load_checkpoint<float, UNet<float>>(path); }),
-                 "'network.image_channels'"));
+  const auto error = [&](const io::Metadata& fields) {
+    io::Metadata metadata = fields;
+    metadata["network"] = "UNet";
+    io::write_safetensors<float>(path, {}, metadata);
+    return error_of<IoError>([&] { load_checkpoint<float, UNet<float>>(path); });
+  };
+  CHECK(contains(error({{"network.channels", "many"}}), "'network.channels' is 'many'"));
+  CHECK(contains(error({{"network.flux", "1"}}), "'network.flux' is not known to this version"));
+  CHECK(contains(error({}), "has no 'network.'"));
+  // What is not there has its default: this file lacks the weights alone.
+  CHECK(contains(error({{"network.channels", "32"}, {"scheduler.timesteps", "10"}}),
+                 "missing: conv_in.weight (3, 3, 3, 32)"));
 }

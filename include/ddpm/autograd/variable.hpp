@@ -31,10 +31,6 @@ inline constexpr std::size_t max_op_inputs = 5;
 template <class T>
 using Gradients = std::array<Tensor<T>, max_op_inputs>;
 
-/// std::vector over recycled memory.
-template <class T>
-using PooledVector = std::vector<T, memory::Allocator<T>>;
-
 namespace detail {
 
 template <class T>

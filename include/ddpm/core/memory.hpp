@@ -17,6 +17,7 @@
 #include <mutex>
 #include <new>
 #include <utility>
+#include <vector>
 
 #include "ddpm/core/shape.hpp"
 
@@ -221,5 +222,9 @@ struct Allocator {
 };
 
 }  // namespace memory
+
+/// std::vector over recycled memory.
+template <class T>
+using PooledVector = std::vector<T, memory::Allocator<T>>;
 
 }  // namespace ddpm::inline DDPM_ABI

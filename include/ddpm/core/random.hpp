@@ -60,7 +60,16 @@ struct PhiloxBlocks {
 };
 
 /// What the streams of one seed are for; uses never share a stream.
-enum class Purpose : std::uint64_t { general, noise, dropout, order, flip, sampling };
+enum class Purpose : std::uint64_t {
+  general,
+  noise,
+  dropout,
+  order,
+  flip,
+  sampling,
+  label,
+  likelihood
+};
 
 /// A stream of random numbers. A small value: copy it to replay it.
 class Rng {

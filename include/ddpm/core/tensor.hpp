@@ -106,4 +106,12 @@ class Tensor {
   Shape shape_;
 };
 
+/// An array of its own with the values of a view.
+template <class T>
+Tensor<std::remove_const_t<T>> copy_of(View<T> view) {
+  Tensor<std::remove_const_t<T>> result(view.shape);
+  std::copy(view.begin(), view.end(), result.begin());
+  return result;
+}
+
 }  // namespace ddpm::inline DDPM_ABI

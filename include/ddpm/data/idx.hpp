@@ -91,11 +91,12 @@ inline std::vector<Index> read_idx_labels(const std::filesystem::path& path, Ind
   return labels;
 }
 
-/// Images and labels from two IDX files. Throws IoError also if their counts differ.
+/// Images and labels from two IDX files, labels below `classes`. Throws IoError also if their
+/// counts differ.
 template <class T>
-LabelledImages<T> read_idx(const std::filesystem::path& images,
-                           const std::filesystem::path& labels) {
-  LabelledImages<T> result{read_idx_images<T>(images), read_idx_labels(labels)};
+LabelledImages<T> read_idx(const std::filesystem::path& images, const std::filesystem::path& labels,
+                           Index classes = 10) {
+  LabelledImages<T> result{read_idx_images<T>(images), read_idx_labels(labels, classes)};
   if (std::ssize(result.labels) != result.images.dim(0))
     throw IoError(message(labels.string(), ": ", result.labels.size(), " labels for the ",
                           result.images.dim(0), " images of ", images.string()));

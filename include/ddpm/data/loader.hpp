@@ -11,6 +11,7 @@
 
 #include "ddpm/core/parallel.hpp"
 #include "ddpm/core/random.hpp"
+#include "ddpm/data/pixels.hpp"
 
 namespace ddpm::inline DDPM_ABI::data {
 
@@ -22,27 +23,42 @@ struct LoaderOptions {
 };
 
 template <class T>
+struct Batch {
+  Tensor<T> images;
+  PooledVector<Index> labels;  ///< of each image; empty if the data have none
+};
+
+template <class T>
 class Loader {
  public:
   /// images (N, H, W, C), not copied. Throws PreconditionError if there is none, or batch_size < 1.
   Loader(Tensor<T> images, const LoaderOptions& options)
-      : images_(std::move(images)), options_(options), drawn_(options.drawn) {
+      : Loader(LabelledImages<T>{std::move(images), {}}, options) {}
+  /// The same with labels, as many as images or none.
+  Loader(LabelledImages<T> data, const LoaderOptions& options)
+      : images_(std::move(data.images)),
+        labels_(std::move(data.labels)),
+        options_(options),
+        drawn_(options.drawn) {
     require(images_.shape().rank() == 4 && images_.size() > 0, "Loader: images are ",
             images_.shape(), ", expected (N, H, W, C), at least one");
     require(options.batch_size >= 1, "Loader: batch_size is ", options.batch_size,
             ", expected at least 1");
+    require(labels_.empty() || std::ssize(labels_) == images_.dim(0), "Loader: ", labels_.size(),
+            " labels for ", images_.dim(0), " images");
     require(options.drawn >= 0, "Loader: drawn is ", options.drawn, ", must not be negative");
     order_.resize(static_cast<std::size_t>(images_.dim(0)));
   }
 
   /// The next batch_size images. A batch may end one epoch and begin the next.
-  Tensor<T> next() {
+  Batch<T> next() {
     const Shape& s = images_.shape();
-    Tensor<T> batch({options_.batch_size, s[1], s[2], s[3]});
+    Batch<T> batch{Tensor<T>({options_.batch_size, s[1], s[2], s[3]}), {}};
     for (Index i = 0; i < options_.batch_size; ++i, ++drawn_) {
       if (drawn_ / s[0] != epoch_) shuffle(epoch_ = drawn_ / s[0]);
       const Index chosen = order_[static_cast<std::size_t>(drawn_ % s[0])];
-      copy(images_.slice(chosen, 1), flipped(drawn_), batch.slice(i, 1));
+      copy(images_.slice(chosen, 1), flipped(drawn_), batch.images.slice(i, 1));
+      if (!labels_.empty()) batch.labels.push_back(labels_[static_cast<std::size_t>(chosen)]);
     }
     return batch;
   }
@@ -73,6 +89,7 @@ class Loader {
   }
 
   Tensor<T> images_;
+  std::vector<Index> labels_;
   LoaderOptions options_;
   std::vector<Index> order_;
   Index drawn_, epoch_ = -1;  ///< epoch_: which one order_ is for

@@ -20,7 +20,7 @@ T from_byte(std::uint8_t pixel) {
 template <class T>
 struct LabelledImages {
   Tensor<T> images;           ///< (N, H, W, C) in [-1, 1]
-  std::vector<Index> labels;  ///< N
+  std::vector<Index> labels;  ///< N, or none
 };
 
 }  // namespace ddpm::inline DDPM_ABI::data

@@ -17,6 +17,16 @@ concept Denoiser = requires(const D& d, const Variable<T>& x, std::span<const do
   { d(x, t) } -> std::convertible_to<Variable<T>>;
 };
 
+/// A denoiser that also takes the classes of the N images, each in [0, d.classes()) or no_label;
+/// with classes() 0 it takes none.
+template <class D, class T>
+concept ConditionalDenoiser = Denoiser<D, T> &&
+    requires(const D& d, const Variable<T>& x, std::span<const double> t,
+             std::span<const Index> labels) {
+  { d(x, t, labels) } -> std::convertible_to<Variable<T>>;
+  { d.classes() } -> std::convertible_to<Index>;
+};
+
 /// A denoiser that also knows the shape of `count` images it is made for.
 template <class D, class T>
 concept ShapedDenoiser = Denoiser<D, T> && requires(const D& d, Index count) {

@@ -1,25 +1,126 @@
-// Training losses.
+// Training losses, and the terms of the variational bound that they and the likelihood share.
 //
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include "ddpm/autograd/ops/arithmetic.hpp"
+#include "ddpm/autograd/ops/concat.hpp"
 #include "ddpm/autograd/ops/loss.hpp"
+#include "ddpm/autograd/ops/variational.hpp"
 #include "ddpm/core/random.hpp"
 #include "ddpm/diffusion/scheduler.hpp"
 
 namespace ddpm::inline DDPM_ABI {
 
-/// L_simple = mean |target - network(x_t, t)|^2, the target being the noise (Ho et al. 2020,
-/// equation 14) or what else the scheduler's prediction names.
-///   x_0, noise  (N, H, W, C); noise standard normal;  t  N timesteps
-///   rng         of the network's dropout; null for none
+enum class Loss {
+  mse,      ///< L_simple (Ho et al. 2020, equation 14), on what the scheduler's prediction names
+  min_snr,  ///< the same, weighted by timestep (Hang et al. 2023, arXiv:2303.09556)
+  kl,       ///< the variational bound (equation 5) in bits per dimension: T times the term of t
+  hybrid,   ///< mse, and a thousandth of kl for the variance alone (Nichol & Dhariwal 2021, eq. 16)
+};
+
+struct LossOptions {
+  Loss loss = Loss::mse;
+  double snr_gamma = 5;        ///< of min_snr: where the weight stops rising, > 0
+  double hybrid_share = 1e-3;  ///< of kl in hybrid, at least 0
+};
+
+/// The weight of min_snr at a level: min(snr, gamma) for x_0, over snr for the noise, over snr + 1
+/// for v. Throws PreconditionError for predictions of x_{t-1}, which the paper does not weigh.
+inline double min_snr_weight(Prediction prediction, const NoiseLevel& level, double gamma) {
+  const double snr = level.abar / (1 - level.abar), least = std::min(snr, gamma);
+  switch (prediction) {
+    case Prediction::x_0: return least;
+    case Prediction::epsilon: return snr > 0 ? least / snr : 1;
+    case Prediction::v: return least / (snr + 1);
+    case Prediction::x_prev: break;
+  }
+  require(false, "min_snr_weight: no weight for predictions of x_{t-1}");
+  return 0;
+}
+
+namespace detail {
+
+/// The factors of the bound's term at t, for the scheduler's prediction and variance.
+template <class T>
+VariationalStep variational_step(const Scheduler<T>& scheduler, Index t) {
+  const Posterior p = scheduler.posterior(t, t - 1);
+  const AffineFactors x_0 =
+      to_x_0(scheduler.config().prediction, scheduler.level(static_cast<double>(t)), p);
+  VariationalStep step{.value_factor = x_0.of_value,
+                       .x_t_factor = x_0.of_x_t,
+                       .mean_of_x_0 = p.mean_of_x_0(),
+                       .mean_of_x_t = p.mean_of_x_t(),
+                       .log_variance_offset = 0,
+                       .log_variance_factor = 1,
+                       .true_log_variance = scheduler.posterior_log_variance(t),
+                       .decoder = t == 0};
+  if (!scheduler.learns_variance()) {
+    step.log_variance_offset = scheduler.log_variance(t);
+    step.log_variance_factor = 0;
+  } else if (scheduler.config().variance == Variance::learned_range) {
+    const double high = std::log(p.beta), low = scheduler.posterior_log_variance(t);
+    step.log_variance_offset = (high + low) / 2;
+    step.log_variance_factor = (high - low) / 2;
+  }
+  return step;
+}
+
+}  // namespace detail
+
+/// L_t of the variational bound in bits per dimension for each image, shape (N): at t = 0 the
+/// decoder's, otherwise KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)) (Ho et al. 2020, equation 5).
+///   output    the network's, (N, H, W, C), or 2 C where the variance is learned
+///   x_0, x_t  (N, H, W, C);  t  N timesteps
+///   options   clip and mean_gradient
+///   x_0_error (N) or empty: written, the mean squared error of the predicted x_0
 /// Throws PreconditionError if shapes disagree or a t is out of range.
+template <class T>
+Variable<T> bound_terms(const Scheduler<T>& scheduler, const Variable<T>& output,
+                        const Tensor<T>& x_0, const Tensor<T>& x_t, std::span<const Index> t,
+                        VariationalOptions options = {}, View<T> x_0_error = {}) {
+  PooledVector<VariationalStep> steps;
+  for (const Index at : t) steps.push_back(detail::variational_step(scheduler, at));
+  options.learned_variance = scheduler.learns_variance();
+  const auto nats = variational_terms(output, x_0, x_t, std::move(steps), options, x_0_error);
+  return static_cast<T>(1 / std::numbers::ln2) * nats;
+}
+
+/// The loss of each image, shape (N), before any averaging.
+///   network     called as network(x_t, timesteps, labels, rng)
+///   x_0, noise  (N, H, W, C); noise standard normal;  t  N timesteps
+///   labels      N classes, or none
+///   rng         of the network's dropout; null for none
+/// Throws PreconditionError if shapes disagree or a t is out of range; for hybrid if the variance
+/// is not learned, for mse and min_snr if it is: nothing would train it.
 template <class T, class Network>
-Variable<T> simple_loss(const Network& network, const Scheduler<T>& scheduler, const Tensor<T>& x_0,
-                        const Tensor<T>& noise, std::span<const Index> t, Rng* rng = nullptr) {
-  const Variable<T> x_t(scheduler.add_noise(x_0, noise, t));
+Variable<T> training_losses(const Network& network, const Scheduler<T>& scheduler,
+                            const Tensor<T>& x_0, const Tensor<T>& noise, std::span<const Index> t,
+                            std::span<const Index> labels = {}, Rng* rng = nullptr,
+                            const LossOptions& options = {}) {
+  const bool learned = scheduler.learns_variance();
+  require(options.loss == Loss::kl || learned == (options.loss == Loss::hybrid),
+          "training_losses: this loss ", learned ? "does not train" : "needs",
+          " a learned variance; use ", learned ? "hybrid or kl" : "mse, min_snr or kl");
+  const Tensor<T> x_t = scheduler.add_noise(x_0, noise, t);
   const PooledVector<double> times(t.begin(), t.end());
-  return mse_loss(network(x_t, times, rng), Variable<T>(scheduler.training_target(x_0, noise, t)));
+  const Variable<T> output = network(Variable<T>(x_t), times, labels, rng);
+  const Index N = x_0.dim(0);
+  const T T_steps = static_cast<T>(scheduler.timesteps());
+  if (options.loss == Loss::kl) return T_steps * bound_terms(scheduler, output, x_0, x_t, t);
+  const Variable<T> prediction = learned ? first_channels(output, x_0.dim(3)) : output;
+  const Variable<T> mse =
+      mse_loss(prediction, Variable<T>(scheduler.training_target(x_0, noise, t)), N);
+  if (options.loss == Loss::hybrid)
+    return mse + static_cast<T>(options.hybrid_share) * T_steps *
+                     bound_terms(scheduler, output, x_0, x_t, t, {.mean_gradient = false});
+  if (options.loss == Loss::mse) return mse;
+  Tensor<T> weights({N});
+  for (Index n = 0; n < N; ++n)
+    weights[n] = static_cast<T>(min_snr_weight(
+        scheduler.config().prediction,
+        scheduler.level(static_cast<double>(t[static_cast<std::size_t>(n)])), options.snr_gamma));
+  return mse * Variable<T>(weights);
 }
 
 }  // namespace ddpm::inline DDPM_ABI

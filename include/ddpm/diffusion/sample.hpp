@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "ddpm/diffusion/guidance.hpp"
 #include "ddpm/diffusion/samplers/ancestral.hpp"
 #include "ddpm/diffusion/samplers/ddim.hpp"
 #include "ddpm/diffusion/samplers/dpm_solver.hpp"
@@ -43,6 +44,10 @@ struct SampleOptions {
   FinalLevel final = FinalLevel::clean;  ///< where the last step leads
   double eta = 0;                        ///< of ddim, in [0, 1]
   bool shared_noise = false;             ///< every sample gets the random numbers of the first
+  /// The class of each sample, given again and again if there are fewer: one for all, or a row of
+  /// them; none: unconditional. no_label among them is allowed.
+  std::vector<Index> labels = {};
+  double guidance = 1;  ///< classifier-free; 1: none, see Guided
 };
 
 namespace detail {
@@ -74,46 +79,55 @@ inline void check(const SampleOptions& options) {
   require(options.height >= 0 && options.width >= 0, "sample: an image of ", options.height, " x ",
           options.width, " pixels");
   require(options.steps >= 0, "sample: steps is ", options.steps, ", must not be negative");
+  require(options.guidance == 1 || !options.labels.empty(), "sample: guidance is ",
+          options.guidance, " without labels");
 }
 
-}  // namespace detail
-
-/// The levels that the options ask for.
-/// Throws PreconditionError if there are more steps than timesteps.
-template <class T>
-std::vector<NoiseLevel> noise_levels(const Scheduler<T>& scheduler, const SampleOptions& options) {
-  return noise_levels(scheduler, options.steps > 0 ? options.steps : scheduler.timesteps(),
-                      options.spacing, options.final);
-}
-
-/// `count` images (count, H, W, C) in about [-1, 1], from noise.
-/// on_step(const SampleProgress<T>&) is called after every step of every batch.
-/// Throws PreconditionError if an option is out of range, or the network does not tell what the
-/// sampler needs.
-template <class T, ShapedDenoiser<T> D, class OnStep>
-Tensor<T> sample(const D& denoiser, const Scheduler<T>& scheduler, const SampleOptions& options,
-                 const OnStep& on_step) {
-  detail::check(options);
-  const auto levels = noise_levels(scheduler, options);
-  const Shape own = denoiser.sample_shape(options.count);
-  const Index height = options.height > 0 ? options.height : own[1];
-  const Index width = options.width > 0 ? options.width : own[2];
-  Tensor<T> samples({options.count, height, width, own[3]});
-  for (Index done = 0; done < options.count; done += options.batch_size) {
-    const Index size = std::min(options.batch_size, options.count - done);
+/// Images (of shape `all`) in batches, each by run(model, done, noise): model is the denoiser,
+/// guided if there are labels, done the samples made before, noise() the batch's random numbers.
+template <class T, class D, class Run>
+Tensor<T> in_batches(const D& denoiser, const Shape& all, const SampleOptions& options,
+                     const Run& run) {
+  Tensor<T> images(all);
+  for (Index done = 0; done < all[0]; done += options.batch_size) {
+    const Index size = std::min(options.batch_size, all[0] - done);
     std::vector<Rng> streams;
     for (Index i = 0; i < size; ++i)
       streams.emplace_back(options.seed, Purpose::sampling,
                            options.first + (options.shared_noise ? 0 : done + i));
-    const Shape shape{size, height, width, own[3]};
-    const auto noise = [&] { return sample_noise<T>(shape, streams); };
-    const Tensor<T> x = noise();
-    const Tensor<T> batch = detail::with_solver<T>(options, [&](auto solver) {
-      return solve(solver, denoiser, scheduler, std::span(levels), x, noise, on_step);
-    });
-    std::copy(batch.begin(), batch.end(), samples.slice(done, size).begin());
+    const View<T> part = images.slice(done, size);
+    const auto noise = [&] { return sample_noise<T>(part.shape, streams); };
+    const auto batch = [&](const auto& model) { return run(model, done, noise); };
+    const Tensor<T> made =
+        with_labels<T>(denoiser, options.labels, done, size, options.guidance, batch);
+    std::copy(made.begin(), made.end(), part.begin());
   }
-  return samples;
+  return images;
+}
+
+}  // namespace detail
+
+/// `count` images (count, H, W, C) in about [-1, 1], from noise.
+/// on_step(const SampleProgress<T>&) is called after every step of every batch.
+/// Throws PreconditionError if an option is out of range, there are more steps than timesteps, or
+/// the network does not tell what the sampler needs.
+template <class T, ShapedDenoiser<T> D, class OnStep>
+Tensor<T> sample(const D& denoiser, const Scheduler<T>& scheduler, const SampleOptions& options,
+                 const OnStep& on_step) {
+  detail::check(options);
+  const auto levels =
+      noise_levels(scheduler, options.steps > 0 ? options.steps : scheduler.timesteps(),
+                   options.spacing, options.final);
+  const Shape own = denoiser.sample_shape(options.count);
+  const Shape all{options.count, options.height > 0 ? options.height : own[1],
+                  options.width > 0 ? options.width : own[2], own[3]};
+  const auto run = [&](const auto& model, Index, const auto& noise) {
+    const Tensor<T> x = noise();
+    return detail::with_solver<T>(options, [&](auto solver) {
+      return solve(solver, model, scheduler, std::span(levels), x, noise, on_step);
+    });
+  };
+  return detail::in_batches<T>(denoiser, all, options, run);
 }
 
 template <class T, ShapedDenoiser<T> D>
@@ -121,5 +135,39 @@ Tensor<T> sample(const D& denoiser, const Scheduler<T>& scheduler,
                  const SampleOptions& options = {}) {
   return sample<T>(denoiser, scheduler, options, [](const SampleProgress<T>&) {});
 }
+
+/// Images from x_t (N, H, W, C) at timestep t instead of from noise at T - 1: from a picture that
+/// add_noise() made noisy, a variation of it. options.steps are spread from t down, 0: all t + 1;
+/// options.count, height and width are not looked at.
+/// Throws PreconditionError as sample() does, and if x_t is empty or t out of range.
+template <class T, Denoiser<T> D>
+Tensor<T> sample_from(const D& denoiser, const Scheduler<T>& scheduler, const Tensor<T>& x_t,
+                      Index t, const SampleOptions& options = {}) {
+  detail::check(options);
+  require(x_t.shape().rank() == 4 && x_t.size() > 0, "sample_from: x_t is ", x_t.shape(),
+          ", expected (N, H, W, C), at least one");
+  const auto levels = noise_levels(scheduler, options.steps > 0 ? options.steps : t + 1,
+                                   options.spacing, options.final, t);
+  const auto run = [&](const auto& model, Index done, const auto& noise) {
+    const Tensor<T> x = copy_of(x_t.slice(done, std::min(options.batch_size, x_t.dim(0) - done)));
+    return detail::with_solver<T>(options, [&](auto solver) {
+      return solve(solver, model, scheduler, std::span(levels), x, noise,
+                   [](const SampleProgress<T>&) {});
+    });
+  };
+  return detail::in_batches<T>(denoiser, x_t.shape(), options, run);
+}
+
+/// Keeps every k-th state of a run, x_t and the predicted x_0: pass std::ref(trajectory) as
+/// on_step.
+template <class T>
+struct Trajectory {
+  Index every = 1;                             ///< at least 1; the last step is always kept
+  std::vector<SampleProgress<T>> states = {};  ///< batch after batch
+
+  void operator()(const SampleProgress<T>& progress) {
+    if (progress.step % every == 0 || progress.step == progress.steps) states.push_back(progress);
+  }
+};
 
 }  // namespace ddpm::inline DDPM_ABI

@@ -146,8 +146,13 @@ class Scheduler {
   /// log sigma_t^2, finite at t = 0 too: there it is the posterior's at t = 1.
   /// Throws PreconditionError as variance() does.
   double log_variance(Index t) const {
-    if (t > 0) return std::log(variance(t));
-    return std::log(timesteps() > 1 ? posterior_variance(1) : beta(0));
+    return t > 0 ? std::log(variance(t)) : posterior_log_variance(t);
+  }
+
+  /// log beta~_t, at t = 0 that of t = 1. Throws PreconditionError if t is out of range.
+  double posterior_log_variance(Index t) const {
+    if (t > 0) return std::log(posterior_variance(t));
+    return std::log(timesteps() > 1 ? posterior_variance(1) : beta(t));
   }
 
   /// Factors of x_0 and x_t in mu~ (equation 7).

@@ -69,12 +69,14 @@ std::vector<NoiseLevel> noise_levels(const Scheduler<T>& scheduler,
   return levels;
 }
 
-/// n steps spread by `spacing`, n + 1 levels.
-/// Throws PreconditionError unless 1 <= n <= T; with sigma_min also if a timestep 0 comes before.
+/// n steps from timestep `last` on, spread by `spacing` as over a table that ends there: n + 1
+/// levels.
+/// Throws PreconditionError unless 0 <= last < T and 1 <= n <= last + 1; with sigma_min also if a
+/// timestep 0 comes before.
 template <class T>
 std::vector<NoiseLevel> noise_levels(const Scheduler<T>& scheduler, Index n, Spacing spacing,
-                                     FinalLevel final = FinalLevel::clean) {
-  const Index last = scheduler.timesteps() - 1;
+                                     FinalLevel final, Index last) {
+  scheduler.level(static_cast<double>(last));
   require(n >= 1 && n <= last + 1, "noise_levels: ", n, " steps of ", last + 1,
           " timesteps, expected 1 to ", last + 1);
   if (spacing != Spacing::karras && spacing != Spacing::exponential) {
@@ -100,6 +102,13 @@ std::vector<NoiseLevel> noise_levels(const Scheduler<T>& scheduler, Index n, Spa
   }
   levels.push_back(final == FinalLevel::clean ? NoiseLevel{0, 1} : scheduler.level(0));
   return levels;
+}
+
+/// The same from T - 1 on.
+template <class T>
+std::vector<NoiseLevel> noise_levels(const Scheduler<T>& scheduler, Index n, Spacing spacing,
+                                     FinalLevel final = FinalLevel::clean) {
+  return noise_levels(scheduler, n, spacing, final, scheduler.timesteps() - 1);
 }
 
 }  // namespace ddpm::inline DDPM_ABI

@@ -1,4 +1,4 @@
-// Mean squared error: L = mean((a - b)^2).
+// Mean squared error of each of N equal parts: l_n = mean((a_n - b_n)^2).
 //
 // SPDX-License-Identifier: MIT
 #pragma once
@@ -8,33 +8,46 @@
 
 namespace ddpm::inline DDPM_ABI::kernels {
 
-/// The mean squared difference. Blocks are added in double and in index order.
-/// Throws PreconditionError if shapes disagree or are empty.
+/// Writes losses (N) of a and b, cut into N parts; N = 1 takes them whole. Blocks are added in
+/// double and in index order. Throws PreconditionError if shapes disagree or are empty.
 template <class T>
-T mse_forward(View<const T> a, View<const T> b) {
+void mse_forward(View<const T> a, View<const T> b, View<T> losses) {
   require_shape("mse: b", b.shape, a.shape);
-  require(a.size() > 0, "mse: no elements in ", a.shape);
+  const Index N = losses.size(), size = N > 0 ? a.size() / N : 0;
+  require(size > 0 && size * N == a.size(), "mse: ", N, " losses of ", a.shape);
   constexpr Index block = 4096;
-  const Index blocks = (a.size() + block - 1) / block;
-  Scratch<double> sums(blocks);
-  parallel_for(blocks, [&](Index i) {
-    const Index first = i * block, count = std::min(block, a.size() - first);
+  const Index blocks = (size + block - 1) / block;
+  Scratch<double> sums(N * blocks);
+  parallel_for(N * blocks, [&](Index i) {
+    const Index from = i % blocks * block, count = std::min(block, size - from);
+    const Index first = i / blocks * size + from;
     const auto square = [](const auto& u, const auto& v) { return (u - v) * (u - v); };
     sums[i] = double(simd::sum(square, count, a.data + first, b.data + first));
   });
-  double total = 0;
-  for (Index i = 0; i < blocks; ++i) total += sums[i];
-  return static_cast<T>(total / double(a.size()));
+  for (Index n = 0; n < N; ++n) {
+    double total = 0;
+    for (Index i = 0; i < blocks; ++i) total += sums[n * blocks + i];
+    losses[n] = static_cast<T>(total / double(size));
+  }
 }
 
-/// Writes da = 2 dy (a - b) / size and db = -da; an empty view is not needed.
+/// With L = <dlosses, losses>, writes da and db = -da; an empty view is not needed.
 template <class T>
-void mse_backward(T dy, View<const T> a, View<const T> b, View<T> da, View<T> db) {
-  const T factor = 2 * dy / static_cast<T>(a.size());
-  const auto up = [=](const auto& u, const auto& v) { return (u - v) * factor; };
-  const auto down = [=](const auto& u, const auto& v) { return (v - u) * factor; };
-  if (!da.empty()) elementwise<T>(up, da, a, b);
-  if (!db.empty()) elementwise<T>(down, db, a, b);
+void mse_backward(View<const T> dlosses, View<const T> a, View<const T> b, View<T> da, View<T> db) {
+  const Index N = dlosses.size(), size = a.size() / N;
+  const auto run = [&](View<const T> u, View<const T> v, View<T> out) {
+    if (out.empty()) return;
+    for (Index n = 0; n < N; ++n) {
+      const T factor = 2 * dlosses[n] / static_cast<T>(size);
+      const auto part = [&](const auto& view) {
+        return std::decay_t<decltype(view)>(view.data + n * size, {size});
+      };
+      const auto f = [=](const auto& x, const auto& y) { return (x - y) * factor; };
+      elementwise<T>(f, part(out), part(u), part(v));
+    }
+  };
+  run(a, b, da);
+  run(b, a, db);
 }
 
 }  // namespace ddpm::inline DDPM_ABI::kernels

@@ -25,6 +25,8 @@ struct TutorialUNetConfig {
   Index heads = 4;
   Index groups = 32;                ///< of every GroupNorm
   double dropout = 0;               ///< rate in [0, 1)
+  Index classes = 0;                ///< of images, for conditional generation; 0: none
+  bool learn_variance = false;      ///< twice the channels come out, see Variance
   ImageSize image_size = {32, 32};  ///< for sampling
 
   /// 8,144,227 parameters with three image channels.
@@ -44,6 +46,7 @@ struct TutorialUNetConfig {
     for (const Index level : attention_levels)
       require(level >= 0 && level < static_cast<Index>(levels.size()),
               "TutorialUNetConfig: attention level ", level, ", expected 0 to ", levels.size() - 1);
+    require(classes >= 0, "TutorialUNetConfig: classes is ", classes, ", must not be negative");
     require(dropout >= 0 && dropout < 1, "TutorialUNetConfig: dropout is ", dropout,
             ", expected [0, 1)");
   }
@@ -56,9 +59,13 @@ struct TutorialUNetConfig {
     visit("heads", self.heads);
     visit("groups", self.groups);
     visit("dropout", self.dropout);
+    visit("classes", self.classes);
+    visit("learn_variance", self.learn_variance);
     visit("image_height", self.image_size.height);
     visit("image_width", self.image_size.width);
   }
+
+  Index output_channels() const { return learn_variance ? 2 * image_channels : image_channels; }
 
   bool attends(std::size_t level) const {
     return std::find(attention_levels.begin(), attention_levels.end(), static_cast<Index>(level)) !=
@@ -93,9 +100,9 @@ struct TutorialUNet {
   /// divide the channels of a layer.
   TutorialUNet(const TutorialUNetConfig& unet_config, Rng rng)
       : config((unet_config.validate(), unet_config)),
-        time(config.levels[0], nn::TimeActivation::gelu, rng),
+        time(config.levels[0], nn::TimeActivation::gelu, config.classes, rng),
         conv_in(nn::Conv2d<T>::same3x3(config.image_channels, config.levels[0], rng)),
-        conv_out(nn::Conv2d<T>::pointwise(config.levels[0], config.image_channels, rng,
+        conv_out(nn::Conv2d<T>::pointwise(config.levels[0], config.output_channels(), rng,
                                           nn::Init::zero)) {
     const nn::StageOptions options{4 * config.levels[0], config.groups, config.heads,
                                    config.dropout};
@@ -114,15 +121,18 @@ struct TutorialUNet {
     for (int i = 0; i < 2; ++i) final.emplace_back(width, width, false, options, rng);
   }
 
-  /// The network's prediction, shaped as x.
-  ///   x    (N, H, W, image_channels); H and W at least 2^levels
-  ///   t    N timesteps, each at least 0
-  ///   rng  of dropout when training; null when sampling
-  /// Throws PreconditionError if shapes disagree or the images are too small.
+  /// The network's prediction, shaped as x; with learn_variance of twice its channels.
+  ///   x       (N, H, W, image_channels); H and W at least 2^levels
+  ///   t       N timesteps, each at least 0
+  ///   labels  N classes in [0, config.classes) or no_label; none at all: no_label for all
+  ///   rng     of dropout when training; null when sampling
+  /// Throws PreconditionError if shapes disagree, a label is out of range or the images are too
+  /// small.
   Variable<T> operator()(const Variable<T>& x, std::span<const double> t,
-                         Rng* rng = nullptr) const {
+                         std::span<const Index> labels = {}, Rng* rng = nullptr) const {
     nn::check_input("TutorialUNet", x.shape(), t.size(), config.image_channels, down.size());
-    const Variable<T> e = time(t);
+    check_labels("TutorialUNet", labels, x.dim(0), config.classes);
+    const Variable<T> e = time(t, labels);
     PooledVector<Variable<T>> skips;
     Variable<T> h = conv_in(x);
     for (const auto& stage : down) {
@@ -138,6 +148,8 @@ struct TutorialUNet {
     for (const auto& stage : final) h = stage(h, e, rng);
     return conv_out(h);
   }
+
+  Index classes() const { return config.classes; }
 
   /// The shape of `count` images of config.image_size.
   Shape sample_shape(Index count) const {

@@ -26,6 +26,8 @@ struct UNetConfig {
   Index heads = 1;
   Index groups = 32;                ///< of every GroupNorm
   double dropout = 0.1;             ///< rate in [0, 1)
+  Index classes = 0;                ///< of images, for conditional generation; 0: none
+  bool learn_variance = false;      ///< twice the channels come out, see Variance
   ImageSize image_size = {32, 32};  ///< for sampling
 
   /// The paper's network for CIFAR-10: 35,746,307 parameters, attention at 16x16.
@@ -74,6 +76,7 @@ struct UNetConfig {
     for (const Index level : attention_levels)
       require(level >= 0 && level < static_cast<Index>(multipliers.size()),
               "UNetConfig: attention level ", level, ", expected 0 to ", multipliers.size() - 1);
+    require(classes >= 0, "UNetConfig: classes is ", classes, ", must not be negative");
     require(dropout >= 0 && dropout < 1, "UNetConfig: dropout is ", dropout, ", expected [0, 1)");
   }
 
@@ -87,9 +90,13 @@ struct UNetConfig {
     visit("heads", self.heads);
     visit("groups", self.groups);
     visit("dropout", self.dropout);
+    visit("classes", self.classes);
+    visit("learn_variance", self.learn_variance);
     visit("image_height", self.image_size.height);
     visit("image_width", self.image_size.width);
   }
+
+  Index output_channels() const { return learn_variance ? 2 * image_channels : image_channels; }
 
   bool attends(std::size_t level) const {
     return std::find(attention_levels.begin(), attention_levels.end(), static_cast<Index>(level)) !=
@@ -126,11 +133,11 @@ struct UNet {
   /// divide the channels of a layer.
   UNet(const UNetConfig& unet_config, Rng rng)
       : config((unet_config.validate(), unet_config)),
-        time(config.channels, nn::TimeActivation::silu, rng),
+        time(config.channels, nn::TimeActivation::silu, config.classes, rng),
         conv_in(nn::Conv2d<T>::same3x3(config.image_channels, config.channels, rng)),
         norm_out(config.channels * config.multipliers[0], config.groups),
         conv_out(nn::Conv2d<T>::same3x3(config.channels * config.multipliers[0],
-                                        config.image_channels, rng, nn::Init::zero)) {
+                                        config.output_channels(), rng, nn::Init::zero)) {
     const nn::StageOptions options{4 * config.channels, config.groups, config.heads,
                                    config.dropout};
     const std::size_t levels = config.multipliers.size();
@@ -161,15 +168,18 @@ struct UNet {
     }
   }
 
-  /// The network's prediction, shaped as x.
-  ///   x    (N, H, W, image_channels); H and W at least 2^(levels - 1)
-  ///   t    N timesteps, each at least 0
-  ///   rng  of dropout when training; null when sampling
-  /// Throws PreconditionError if shapes disagree or the images are too small.
+  /// The network's prediction, shaped as x; with learn_variance of twice its channels.
+  ///   x       (N, H, W, image_channels); H and W at least 2^(levels - 1)
+  ///   t       N timesteps, each at least 0
+  ///   labels  N classes in [0, config.classes) or no_label; none at all: no_label for all
+  ///   rng     of dropout when training; null when sampling
+  /// Throws PreconditionError if shapes disagree, a label is out of range or the images are too
+  /// small.
   Variable<T> operator()(const Variable<T>& x, std::span<const double> t,
-                         Rng* rng = nullptr) const {
+                         std::span<const Index> labels = {}, Rng* rng = nullptr) const {
     nn::check_input("UNet", x.shape(), t.size(), config.image_channels, down.size() - 1);
-    const Variable<T> e = time(t);
+    check_labels("UNet", labels, x.dim(0), config.classes);
+    const Variable<T> e = time(t, labels);
     PooledVector<Variable<T>> skips;
     Variable<T> h = conv_in(x);
     skips.push_back(h);
@@ -187,6 +197,8 @@ struct UNet {
     }
     return conv_out(norm_out(h, Activation::silu));
   }
+
+  Index classes() const { return config.classes; }
 
   /// The shape of `count` images of config.image_size.
   Shape sample_shape(Index count) const {

@@ -86,20 +86,29 @@ void write_config(const Config& config, const std::string& prefix,
   });
 }
 
-/// The configuration that write_config() wrote. `source` stands in errors.
-/// Throws IoError that names the first field which is missing or cannot be read.
+/// The configuration that write_config() wrote. A field that is not there keeps its default, so
+/// that files from before there was such a field can be read. `source` stands in errors. Throws
+/// IoError that names the first field which cannot be read or is not known, or if there is none at
+/// all.
 template <class Config>
 Config read_config(const std::map<std::string, std::string>& text, const std::string& prefix,
                    const std::string& source) {
+  std::map<std::string, std::string> left;
+  for (const auto& [key, value] : text)
+    if (key.starts_with(prefix + ".")) left.emplace(key, value);
+  if (left.empty()) throw IoError(message(source, ": the metadata has no '", prefix, ".'"));
   Config config;
   Config::fields(config, [&](const char* name, auto& value) {
-    const auto found = text.find(prefix + "." + name);
-    if (found == text.end())
-      throw IoError(message(source, ": the metadata has no '", prefix, ".", name, "'"));
+    const auto found = left.find(prefix + "." + name);
+    if (found == left.end()) return;
     if (!detail::from_text(found->second, value))
       throw IoError(
-          message(source, ": the metadata's '", prefix, ".", name, "' is '", found->second, "'"));
+          message(source, ": the metadata's '", found->first, "' is '", found->second, "'"));
+    left.erase(found);
   });
+  if (!left.empty())
+    throw IoError(message(source, ": the metadata's '", left.begin()->first,
+                          "' is not known to this version"));
   return config;
 }
 

@@ -1,5 +1,5 @@
 // The training loop of Ho et al. 2020 (algorithm 1 and appendix B): draw images, t and noise; one
-// Adam step on L_simple; average the weights.
+// Adam step on L_simple, or another loss; average the weights.
 //
 // Image number i of the run takes its t and its noise from random stream i, whatever the batch.
 //
@@ -10,6 +10,7 @@
 
 #include "ddpm/data/loader.hpp"
 #include "ddpm/diffusion/losses.hpp"
+#include "ddpm/diffusion/timestep_sampler.hpp"
 #include "ddpm/nn/unet.hpp"
 #include "ddpm/optim/adam.hpp"
 #include "ddpm/optim/clip.hpp"
@@ -33,11 +34,14 @@ struct TrainerOptions {
   double learning_rate = 2e-4;  ///< > 0
   Index warmup_steps = 0;       ///< the paper has 5000
   optim::Decay decay =
-      optim::Decay::none;        ///< after the warm-up, over the steps of the first fit()
-  double max_grad_norm = 1;      ///< > 0; infinity: no clipping
-  double ema_decay = 0.9999;     ///< in [0, 1)
-  bool ema_warmup = true;        ///< decay min(ema_decay, (1 + n) / (10 + n))
-  Index accumulation = 1;        ///< batches whose gradients make one update, at least 1
+      optim::Decay::none;     ///< after the warm-up, over the steps of the first fit()
+  double max_grad_norm = 1;   ///< > 0; infinity: no clipping
+  double ema_decay = 0.9999;  ///< in [0, 1)
+  bool ema_warmup = true;     ///< decay min(ema_decay, (1 + n) / (10 + n))
+  Index accumulation = 1;     ///< batches whose gradients make one update, at least 1
+  LossOptions loss = {};
+  TimestepSampling timestep_sampling = TimestepSampling::uniform;
+  double label_dropout = 0.1;    ///< share of labels hidden from the network, for guidance; [0, 1]
   bool horizontal_flip = false;  ///< mirror images at random
   std::uint64_t seed = 0;        ///< of data order, timesteps, noise, dropout
   optim::AdamOptions adam = {};
@@ -58,6 +62,7 @@ class Trainer {
         network_(network),
         ema_network_(nn::clone<T>(network)),
         scheduler_(scheduler),
+        timesteps_(options.timestep_sampling, scheduler.timesteps()),
         parameters_(nn::named_parameters<T>(network)),
         handles_(nn::parameters<T>(network)),
         adam_(handles_, options.adam),
@@ -68,11 +73,16 @@ class Trainer {
 
   /// Makes options.steps updates on images (N, H, W, C) in [-1, 1]. A second call goes on from the
   /// first.
-  /// Throws PreconditionError if the images do not fit the network, NonFiniteError if loss or
-  /// gradient stop being finite; the weights are then those of the last good update.
-  void fit(const Tensor<T>& images) {
-    data::Loader<T> loader(images,
+  /// Throws PreconditionError if images, labels or loss do not fit the network, NonFiniteError if
+  /// loss or gradient stop being finite; the weights are then those of the last good update.
+  void fit(const Tensor<T>& images) { fit({images, {}}); }
+  /// The same with labels in [0, network.classes()) or no_label, for conditional generation.
+  void fit(const data::LabelledImages<T>& data) {
+    const Tensor<T>& images = data.images;
+    data::Loader<T> loader(data,
                            {options_.batch_size, options_.seed, options_.horizontal_flip, drawn_});
+    if (!data.labels.empty())
+      check_labels("Trainer::fit", data.labels, images.dim(0), network_.classes());
     require(images.dim(3) == network_.sample_shape(1)[3], "Trainer::fit: images are ",
             images.shape(), ", the network expects ", network_.sample_shape(1)[3], " channels");
     ema_network_.config.image_size = {images.dim(1), images.dim(2)};
@@ -104,6 +114,8 @@ class Trainer {
             ", expected at least 1");
     require(options.max_grad_norm > 0, "TrainerOptions: max_grad_norm is ", options.max_grad_norm,
             ", must be positive");
+    require(options.label_dropout >= 0 && options.label_dropout <= 1,
+            "TrainerOptions: label_dropout is ", options.label_dropout, ", expected [0, 1]");
     require(options.sample_every >= 0, "TrainerOptions: sample_every is ", options.sample_every,
             ", must not be negative");
   }
@@ -128,19 +140,33 @@ class Trainer {
   /// Adds one batch's share to the gradients and returns its share of the loss.
   double accumulate_gradients(data::Loader<T>& loader) {
     const Index first = loader.drawn();
-    const Tensor<T> x_0 = loader.next();
-    const Tensor<T> noise(x_0.shape());
-    PooledVector<Index> t(static_cast<std::size_t>(x_0.dim(0)));
-    parallel_for(x_0.dim(0), [&](Index n) {
+    data::Batch<T> batch = loader.next();
+    hide_labels(batch.labels, first);
+    const Index N = batch.images.dim(0);
+    const Tensor<T> noise(batch.images.shape()), weights({N});
+    PooledVector<Index> t(static_cast<std::size_t>(N));
+    parallel_for(N, [&](Index n) {
       Rng rng(options_.seed, Purpose::noise, first + n);
-      t[static_cast<std::size_t>(n)] = rng.below(scheduler_.timesteps());
+      const auto [timestep, weight] = timesteps_.draw(rng, n, N);
+      t[static_cast<std::size_t>(n)] = timestep;
+      weights[n] = static_cast<T>(weight / static_cast<double>(options_.accumulation));
       fill_normal<T>(noise.slice(n, 1), rng);
     });
     Rng dropout(options_.seed, Purpose::dropout, first);
-    const Variable<T> loss = simple_loss(network_, scheduler_, x_0, noise, t, &dropout);
-    const T share = T(1) / static_cast<T>(options_.accumulation);
-    loss.backward(Tensor<T>({1}, share));
-    return static_cast<double>(loss.value()[0] * share);
+    const Variable<T> losses = training_losses(network_, scheduler_, batch.images, noise, t,
+                                               batch.labels, &dropout, options_.loss);
+    timesteps_.template update<T>(t, losses.value());
+    const Variable<T> loss = weighted_mean(losses, weights);
+    loss.backward();
+    return static_cast<double>(loss.value()[0]);
+  }
+
+  /// Hides a share of the labels, so that the network learns to do without (Ho & Salimans 2022,
+  /// algorithm 1).
+  void hide_labels(PooledVector<Index>& labels, Index first) const {
+    for (Index n = 0; n < std::ssize(labels); ++n)
+      if (Rng(options_.seed, Purpose::label, first + n).uniform() < options_.label_dropout)
+        labels[static_cast<std::size_t>(n)] = no_label;
   }
 
   const std::string& first_non_finite() const {
@@ -153,6 +179,7 @@ class Trainer {
   TrainerOptions options_;
   Network network_, ema_network_;
   Scheduler<T> scheduler_;
+  TimestepSampler timesteps_;
   std::vector<nn::NamedParameter<T>> parameters_;
   std::vector<Variable<T>> handles_;
   optim::Adam<T> adam_;

@@ -25,4 +25,19 @@ Variable<T> concat(const Variable<T>& a, const Variable<T>& b) {
   return Variable<T>::output(y, {a, b}, backward);
 }
 
+/// The first `count` channels of x (N, H, W, C). Throws PreconditionError if there are not so many.
+template <class T>
+Variable<T> first_channels(const Variable<T>& x, Index count) {
+  const Shape s = x.shape();
+  require(s.rank() == 4 && count >= 1 && count <= s[3], "first_channels: ", count, " of ", s);
+  Tensor<T> y({s[0], s[1], s[2], count});
+  kernels::concat_backward<T>(x.value(), count, y, {});
+  const auto backward = [=](const Tensor<T>& dy) -> Gradients<T> {
+    const Tensor<T> dx = x.new_grad(), none({s[0], s[1], s[2], s[3] - count}, T(0));
+    kernels::concat_forward<T>(dy, none, dx);
+    return {dx};
+  };
+  return Variable<T>::output(y, {x}, backward);
+}
+
 }  // namespace ddpm::inline DDPM_ABI

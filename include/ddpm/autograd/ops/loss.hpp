@@ -1,4 +1,4 @@
-// Mean squared error as a differentiable op. Maths: kernels/mse.hpp.
+// Losses as differentiable ops. Maths: kernels/mse.hpp.
 //
 // SPDX-License-Identifier: MIT
 #pragma once
@@ -8,16 +8,35 @@
 
 namespace ddpm::inline DDPM_ABI {
 
-/// mean((a - b)^2), shape (1). Throws PreconditionError if shapes differ or are empty.
+/// mean((a - b)^2) of each of `parts` equal runs of values, shape (parts).
+/// Throws PreconditionError if shapes differ, are empty, or do not split.
 template <class T>
-Variable<T> mse_loss(const Variable<T>& a, const Variable<T>& b) {
-  Tensor<T> loss({1}, kernels::mse_forward<T>(a.value(), b.value()));
-  const auto backward = [=](const Tensor<T>& dy) -> Gradients<T> {
+Variable<T> mse_loss(const Variable<T>& a, const Variable<T>& b, Index parts = 1) {
+  Tensor<T> losses({parts});
+  kernels::mse_forward<T>(a.value(), b.value(), losses);
+  const auto backward = [=](const Tensor<T>& dlosses) -> Gradients<T> {
     const Tensor<T> da = a.new_grad(), db = b.new_grad();
-    kernels::mse_backward<T>(dy[0], a.value(), b.value(), da, db);
+    kernels::mse_backward<T>(dlosses, a.value(), b.value(), da, db);
     return {da, db};
   };
-  return Variable<T>::output(loss, {a, b}, backward);
+  return Variable<T>::output(losses, {a, b}, backward);
+}
+
+/// sum_n weights_n losses_n / N, shape (1), for losses (N) and N weights.
+/// Throws PreconditionError if shapes differ or are empty.
+template <class T>
+Variable<T> weighted_mean(const Variable<T>& losses, const Tensor<T>& weights) {
+  require(weights.size() > 0, "weighted_mean: no weights");
+  require_shape("weighted_mean: losses", losses.shape(), weights.shape());
+  const double N = static_cast<double>(weights.size());
+  double sum = 0;
+  for (Index n = 0; n < weights.size(); ++n) sum += double(weights[n]) * double(losses.value()[n]);
+  const auto backward = [=](const Tensor<T>& dmean) -> Gradients<T> {
+    Tensor<T> dlosses(weights.shape());
+    kernels::scale<T>(weights, dmean[0] / static_cast<T>(N), dlosses);
+    return {dlosses};
+  };
+  return Variable<T>::output(Tensor<T>({1}, static_cast<T>(sum / N)), {losses}, backward);
 }
 
 }  // namespace ddpm::inline DDPM_ABI

@@ -1,0 +1,100 @@
+// How training draws its timesteps. Each draw comes with a weight that keeps the mean of weighted
+// losses an unbiased estimate of their mean over all timesteps.
+//
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <span>
+#include <vector>
+
+#include "ddpm/core/random.hpp"
+
+namespace ddpm::inline DDPM_ABI {
+
+enum class TimestepSampling {
+  uniform,             ///< Ho et al. 2020, algorithm 1
+  stratified,          ///< image n of a batch of N draws from the n-th of N equal parts of [0, T)
+  loss_second_moment,  ///< in proportion to sqrt(E[L_t^2]) (Nichol & Dhariwal 2021, equation 18)
+};
+
+class TimestepSampler {
+ public:
+  static constexpr Index history = 10;            ///< losses kept for each timestep
+  static constexpr double uniform_share = 0.001;  ///< of draws that ignore the losses
+
+  /// Throws PreconditionError if T < 1.
+  TimestepSampler(TimestepSampling kind, Index T) : kind_(kind), T_(T), seen_(0) {
+    require(T >= 1, "TimestepSampler: ", T, " timesteps, expected at least 1");
+    if (kind != TimestepSampling::loss_second_moment) return;
+    losses_.resize(static_cast<std::size_t>(T * history));
+    counts_.resize(static_cast<std::size_t>(T));
+  }
+
+  struct Draw {
+    Index t;
+    double weight;
+  };
+
+  /// The timestep of image `place` of a batch of `batch`, from the image's own generator.
+  Draw draw(Rng& rng, Index place, Index batch) const {
+    if (kind_ == TimestepSampling::uniform || (kind_ != TimestepSampling::stratified && !warm()))
+      return {rng.below(T_), 1};
+    if (kind_ == TimestepSampling::stratified) {
+      const double at = (static_cast<double>(place) + rng.uniform()) / static_cast<double>(batch);
+      return {std::min(static_cast<Index>(at * static_cast<double>(T_)), T_ - 1), 1};
+    }
+    const double u = rng.uniform() * cumulative_.back();
+    const auto found = std::upper_bound(cumulative_.begin(), cumulative_.end(), u);
+    const Index t = std::min<Index>(found - cumulative_.begin(), T_ - 1);
+    return {t, 1 / (probability(t) * static_cast<double>(T_))};
+  }
+
+  /// Tells the losses of a batch, unweighted. Only loss_second_moment listens.
+  template <class T>
+  void update(std::span<const Index> t, View<const T> losses) {
+    if (kind_ != TimestepSampling::loss_second_moment) return;
+    for (std::size_t n = 0; n < t.size(); ++n) {
+      Index& count = counts_[static_cast<std::size_t>(t[n])];
+      losses_[static_cast<std::size_t>(t[n] * history + count % history)] =
+          static_cast<double>(losses[static_cast<Index>(n)]);
+      if (++count == history) ++seen_;
+    }
+    if (warm()) accumulate();
+  }
+
+  /// True once every timestep has its history: until then draws are uniform.
+  bool warm() const { return seen_ == T_; }
+
+  /// Probability of timestep t at the next draw of loss_second_moment, once warm.
+  double probability(Index t) const {
+    const auto i = static_cast<std::size_t>(t);
+    return (cumulative_[i] - (i > 0 ? cumulative_[i - 1] : 0)) / cumulative_.back();
+  }
+
+ private:
+  void accumulate() {
+    cumulative_.resize(static_cast<std::size_t>(T_));
+    double total = 0;
+    for (std::size_t t = 0; t < cumulative_.size(); ++t) {
+      double squares = 0;
+      for (std::size_t i = 0; i < history; ++i)
+        squares += losses_[t * history + i] * losses_[t * history + i];
+      total += cumulative_[t] = std::sqrt(squares / static_cast<double>(history));
+    }
+    double sum = 0;
+    for (double& value : cumulative_) {
+      const double share = total > 0 ? value / total : 1 / static_cast<double>(T_);
+      sum += (1 - uniform_share) * share + uniform_share / static_cast<double>(T_);
+      value = sum;
+    }
+  }
+
+  TimestepSampling kind_;
+  Index T_, seen_;  ///< seen_: timesteps with a full history
+  std::vector<double> losses_, cumulative_;
+  std::vector<Index> counts_;  ///< losses ever told for each timestep
+};
+
+}  // namespace ddpm::inline DDPM_ABI
