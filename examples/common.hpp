@@ -26,6 +26,24 @@ int report_errors(const F& f) {
   }
 }
 
+/// The first `count` of them. All if there are no more.
+inline data::LabelledImages<float> first_images(const data::LabelledImages<float>& all,
+                                                Index count) {
+  if (count >= all.images.dim(0)) return all;
+  data::LabelledImages<float> result{copy_of(all.images.slice(0, count)), {}};
+  if (!all.labels.empty()) result.labels.assign(all.labels.begin(), all.labels.begin() + count);
+  return result;
+}
+
+/// Calls f with the network and scheduler of a checkpoint, whichever network it holds.
+template <class F>
+void with_checkpoint(const std::string& path, const F& f) {
+  if (checkpoint_network(io::Safetensors::read(path), path) == TutorialUNet<float>::network_name)
+    f(load_checkpoint<float, TutorialUNet<float>>(path));
+  else
+    f(load_checkpoint<float, UNet<float>>(path));
+}
+
 /// The samplers by the names that command lines take.
 inline const std::map<std::string, Sampler>& sampler_names() {
   static const std::map<std::string, Sampler> names{{"ancestral", Sampler::ancestral},

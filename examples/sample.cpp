@@ -40,10 +40,6 @@ int main(int count, char** arguments) {
       echo("threads", num_threads());
       write_samples(model.network, scheduler, options, grid, strip);
     };
-    const auto file = io::Safetensors::read(checkpoint);
-    if (checkpoint_network(file, checkpoint) == TutorialUNet<float>::network_name)
-      draw(load_checkpoint<float, TutorialUNet<float>>(checkpoint));
-    else
-      draw(load_checkpoint<float, UNet<float>>(checkpoint));
+    with_checkpoint(checkpoint, draw);
   });
 }

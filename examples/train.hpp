@@ -161,15 +161,6 @@ void train(const Network& network, const TrainSettings& settings,
 
 }  // namespace detail
 
-/// The first `count` of them. All if there are no more.
-inline data::LabelledImages<float> first_images(const data::LabelledImages<float>& all,
-                                                Index count) {
-  if (count >= all.images.dim(0)) return all;
-  data::LabelledImages<float> result{copy_of(all.images.slice(0, count)), {}};
-  if (!all.labels.empty()) result.labels.assign(all.labels.begin(), all.labels.begin() + count);
-  return result;
-}
-
 /// Trains the network that the settings name on images from `load`, and writes what came of it.
 inline int train_program(TrainSettings settings,
                          const std::function<data::LabelledImages<float>()>& load) {

@@ -110,6 +110,8 @@ TEST_CASE("gradcheck: resampling, concat, dropout, loss") {
   check("mse_loss", [](const Inputs& in) { return mse_loss(in[0], in[1]); }, {{3, 7}, {3, 7}});
   check("mse_loss of parts", [](const Inputs& in) { return mse_loss(in[0], in[1], 3); },
         {{3, 7}, {3, 7}});
+  const std::vector<Index> classes{4, 0, 2};
+  check("cross_entropy", [&](const Inputs& in) { return cross_entropy(in[0], classes); }, {{3, 5}});
   const Tensor<double> weights({3}, {0.5, 2, 0});
   check("weighted_mean", [&](const Inputs& in) { return weighted_mean(in[0], weights); }, {{3}});
   check("first_channels", [](const Inputs& in) { return first_channels(in[0], 2); },

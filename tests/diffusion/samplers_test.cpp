@@ -2,8 +2,6 @@
 #include "ddpm/diffusion/sample.hpp"
 
 #include "../support.hpp"
-#include "ddpm/autograd/ops/arithmetic.hpp"
-#include "fixture.hpp"
 
 using namespace test;
 
@@ -17,37 +15,6 @@ constexpr Sampler all_samplers[] = {
 
 const auto no_noise = [] { return Tensor<double>(); };
 const auto ignore = [](const SampleProgress<double>&) {};
-
-/// diffusers' toy model.
-struct Toy {
-  Variable<double> operator()(const Variable<double>& x, std::span<const double> t) const {
-    return (t[0] / (t[0] + 1)) * x;
-  }
-};
-
-double sum_of_magnitudes(const Tensor<double>& x) {
-  double sum = 0;
-  for (const double v : x) sum += std::abs(v);
-  return sum;
-}
-
-template <class Solver>
-double run_toy(const Solver& solver, const Scheduler<double>& scheduler,
-               const std::vector<double>& timesteps, FinalLevel final) {
-  const auto levels = noise_levels(scheduler, timesteps, final);
-  return sum_of_magnitudes(
-      solve(solver, Toy(), scheduler, std::span(levels), scheduler_fixture(), no_noise, ignore));
-}
-
-/// count timesteps from `first` down, `by` apart.
-std::vector<double> down_from(double first, double by, int count) {
-  std::vector<double> timesteps;
-  for (int i = 0; i < count; ++i) timesteps.push_back(first - by * i);
-  return timesteps;
-}
-
-/// linspace(0, 999, 11), rounded to even, without 0: what diffusers' exponential integrators visit.
-const std::vector<double> ten_of_eleven{999, 899, 799, 699, 599, 500, 400, 300, 200, 100};
 
 /// The best denoiser of N(mean, deviation^2) in each value.
 struct Gaussian {
@@ -134,37 +101,6 @@ DpmSolverMultistep<double> started_3m(const Tensor<double>& start,
 }
 
 }  // namespace
-
-TEST_CASE("samplers: the published loops of diffusers' tests, with double tables") {
-  const Scheduler<double> clipped, free({.clip_sample = false});
-  CHECK(run_toy(Ddim<double>{}, clipped, down_from(900, 100, 10), FinalLevel::clean) ==
-        doctest::Approx(172.0065222).epsilon(1e-8));
-  CHECK(run_toy(DpmSolverMultistep<double>{.lower_order_final = false}, free, ten_of_eleven,
-                FinalLevel::sigma_min) /
-            768 ==
-        doctest::Approx(0.3301469779).epsilon(1e-8));
-  CHECK(run_toy(UniPc<double>{}, free, ten_of_eleven, FinalLevel::sigma_min) / 768 ==
-        doctest::Approx(0.2463953817).epsilon(1e-8));
-  // From t = 0 to abar_0 nothing moves: nine steps of the published ten.
-  CHECK(std::abs(run_toy(Pndm<double>{}, free, down_from(900, 100, 9), FinalLevel::sigma_min) -
-                 198.1318) < 1e-2);
-}
-
-TEST_CASE("samplers: the published loop of Euler's method, which passes the scaled sample on") {
-  const Scheduler<double> scheduler(
-      {.timesteps = 1100, .scale_range = false, .clip_sample = false});
-  const auto levels = noise_levels(scheduler, down_from(1099, 1099.0 / 9, 9));
-  Tensor<double> x = scheduler_fixture();
-  for (double& v : x) v *= levels[0].ratio();
-  for (std::size_t i = 0; i < 10; ++i) {
-    const NoiseLevel now = i < 9 ? levels[i] : scheduler.level(0);
-    const double next = i + 1 < 9 ? levels[i + 1].ratio() : i == 8 ? scheduler.level(0).ratio() : 0;
-    for (double& v : x) v *= now.alpha();
-    const auto eps = Toy()(Variable<double>(x), std::vector<double>{now.t}).value();
-    for (Index j = 0; j < x.size(); ++j) x[j] += eps[j] * (next - now.ratio());
-  }
-  CHECK(sum_of_magnitudes(x) == doctest::Approx(10.08066808).epsilon(1e-8));
-}
 
 TEST_CASE("samplers: orders of convergence on a Gaussian, within 0.2 of the theory") {
   const auto order = [](const auto& solver, Index n = 80) {

@@ -25,7 +25,7 @@ enum class Sampler {
   heun,             ///< second order, two evaluations a step
   dpm_solver_2m,    ///< Lu et al. 2022, DPM-Solver++, multistep
   dpm_solver_3m,
-  dpm_solver_2s,   ///< single-step, two evaluations a step
+  dpm_solver_2s,   ///< single-step, in pairs of steps
   dpm_solver_sde,  ///< 2M with fresh noise
   unipc,           ///< Zhao et al. 2023, order 2
   pndm,            ///< Liu et al. 2022

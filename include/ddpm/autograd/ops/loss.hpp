@@ -1,9 +1,10 @@
-// Losses as differentiable ops. Maths: kernels/mse.hpp.
+// Losses as differentiable ops. Maths: kernels/mse.hpp, kernels/cross_entropy.hpp.
 //
 // SPDX-License-Identifier: MIT
 #pragma once
 
 #include "ddpm/autograd/variable.hpp"
+#include "ddpm/kernels/cross_entropy.hpp"
 #include "ddpm/kernels/mse.hpp"
 
 namespace ddpm::inline DDPM_ABI {
@@ -20,6 +21,22 @@ Variable<T> mse_loss(const Variable<T>& a, const Variable<T>& b, Index parts = 1
     return {da, db};
   };
   return Variable<T>::output(losses, {a, b}, backward);
+}
+
+/// -log softmax(logits) at the label of each row, shape (N).
+///   logits  N rows of K, (N, K) or (N, 1, 1, K);  labels  N, each in [0, K)
+/// Throws PreconditionError if shapes disagree or a label is out of range.
+template <class T>
+Variable<T> cross_entropy(const Variable<T>& logits, std::span<const Index> labels) {
+  Tensor<T> losses({std::ssize(labels)});
+  kernels::cross_entropy_forward<T>(logits.value(), labels, losses);
+  const auto backward = [logits, kept = PooledVector<Index>(labels.begin(), labels.end())](
+                            const Tensor<T>& dlosses) -> Gradients<T> {
+    const Tensor<T> dlogits = logits.new_grad();
+    kernels::cross_entropy_backward<T>(dlosses, logits.value(), kept, dlogits);
+    return {dlogits};
+  };
+  return Variable<T>::output(losses, {logits}, backward);
 }
 
 /// sum_n weights_n losses_n / N, shape (1), for losses (N) and N weights.

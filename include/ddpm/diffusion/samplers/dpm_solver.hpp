@@ -98,20 +98,32 @@ struct DpmSolverMultistep {
   }
 };
 
-/// Single-step, second order ("2S"): two evaluations a step, the second in the middle in lambda.
+/// Single-step, second order ("2S"): steps go in pairs, the first of which is the way to the
+/// middle; no history. The last of an odd number is of first order.
 template <class T>
 struct DpmSolverSinglestep {
   static constexpr bool needs_signal = true;
+  Tensor<T> first_x = {}, first_x_0 = {};  ///< at the start of the pair
+
   template <class M, class Noise>
   SolverStep<T> step(const M& model, std::span<const NoiseLevel> levels, std::size_t i,
                      const Tensor<T>& x, const Noise&) {
     const NoiseLevel &now = levels[i], &next = levels[i + 1];
     const Tensor<T> x_0 = model.denoise(x, now).x_0;
-    if (next.abar == 1) return {x_0, x_0};
-    const NoiseLevel middle = model.scheduler.level_of_ratio(std::sqrt(now.ratio() * next.ratio()));
-    const Tensor<T> halfway = detail::dpm_step(x, x_0, now, middle);
-    const Tensor<T> second = model.denoise(halfway, middle).x_0;
-    return {detail::dpm_step(x, second, now, next), second};
+    if (i % 2 == 0) {
+      first_x = x;
+      first_x_0 = x_0;
+    }
+    if (i % 2 == 0 || next.abar == 1) return {detail::dpm_step(x, x_0, now, next), x_0};
+    const NoiseLevel& start = levels[i - 1];
+    const double h = next.lambda() - start.lambda(), decay = std::expm1(-h);
+    const double slope = h / (now.lambda() - start.lambda());  // 1 / r_1
+    const double gain = -next.alpha() * decay;
+    using Term = detail::Term<T>;
+    return {
+        detail::combine<T>(Term{next.sigma() / start.sigma(), first_x},
+                           Term{gain * (1 - slope / 2), first_x_0}, Term{gain * slope / 2, x_0}),
+        x_0};
   }
 };
 

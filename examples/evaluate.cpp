@@ -1,0 +1,138 @@
+// Bits per dimension of a checkpoint on a data set, and the curve of progressive compression.
+//
+// SPDX-License-Identifier: MIT
+#include "common.hpp"
+#include "plot.hpp"
+
+namespace {
+
+using namespace examples;
+
+struct Settings {
+  std::string checkpoint, data, labels, format = "auto", csv = "rate_distortion.csv",
+                                        picture = "rate_distortion.svg";
+  Index limit = 0;
+  int threads = 0;
+  LikelihoodOptions options;
+};
+
+/// IDX files say so in their first bytes, folders of CIFAR-10 by their names.
+std::string format_of(const std::string& path) {
+  if (std::filesystem::is_directory(path)) {
+    const auto batch = std::filesystem::path(path) / "data_batch_1.bin";
+    return std::filesystem::exists(batch) || std::filesystem::exists(batch.string() + ".gz")
+               ? "cifar10"
+               : "folder";
+  }
+  const io::Bytes bytes = data::read_maybe_gzip(path);
+  return bytes.size() > 3 && bytes[0] == 0 && bytes[1] == 0 && bytes[2] == 8 && bytes[3] == 3
+             ? "idx"
+             : "cifar10";
+}
+
+data::LabelledImages<float> load(const Settings& s, const Shape& own, Index classes) {
+  const std::string format = s.format == "auto" ? format_of(s.data) : s.format;
+  data::LabelledImages<float> set;
+  if (format == "idx" && s.labels.empty()) set.images = data::read_idx_images<float>(s.data);
+  if (format == "idx" && !s.labels.empty())
+    set = data::read_idx<float>(s.data, s.labels, std::max<Index>(classes, 1));
+  if (format == "cifar10") set = data::read_cifar10<float>(s.data);
+  if (format == "folder")
+    set.images = data::read_image_folder<float>(
+        s.data, {.height = own[1], .width = own[2], .channels = own[3]});
+  if (classes == 0) set.labels.clear();
+  return set;
+}
+
+void write_curve(const Settings& s, const Likelihood& result) {
+  std::string csv = "t,rate_bits_per_dim,distortion_rmse_255\n";
+  Plot plot{
+      "Progressive compression", "rate, bits per dimension", "distortion, RMSE of 0 to 255", {}};
+  for (const auto& [t, rate, rmse] : rate_distortion(result)) {
+    csv += message(t, ",", rate, ",", rmse, "\n");
+    plot.points.push_back({rate, rmse});
+  }
+  const std::string svg = plot.svg();
+  io::write_file(s.csv, csv.data(), csv.size());
+  io::write_file(s.picture, svg.data(), svg.size());
+  std::cout << "wrote " << s.csv << " and " << s.picture << '\n';
+}
+
+template <class Model>
+void evaluate(const Settings& s, const Model& model) {
+  auto set = load(s, model.network.sample_shape(1), model.network.classes());
+  if (s.limit > 0) set = first_images(set, s.limit);
+  LikelihoodOptions options = s.options;
+  options.labels = set.labels;
+  std::cout << "settings\n";
+  echo("checkpoint", s.checkpoint);
+  echo("parameters", nn::parameter_count<float>(model.network));
+  echo("images", set.images.shape(), options.labels.empty() ? "" : ", with their classes");
+  echo("terms", options.terms > 0 ? options.terms : model.scheduler.timesteps() - 1,
+       " and the decoder's");
+  echo("seed", options.seed);
+  echo("threads", num_threads());
+  std::cout << std::flush;
+  ProgressDisplay display(
+      "evaluating",
+      (set.images.dim(0) + options.batch_size - 1) / options.batch_size *
+          (1 + (options.terms > 0 ? options.terms : model.scheduler.timesteps() - 1)),
+      Progress::automatic);
+  const auto result =
+      likelihood(model.network, model.scheduler, set.images, options, [&](Index done, Index) {
+        display.update(done, std::min(options.batch_size, set.images.dim(0)));
+      });
+  std::cout << "timesteps        bits/dim   rmse of x_0\n";
+  const std::size_t step = std::max<std::size_t>(1, (result.terms.size() - 1 + 9) / 10);
+  for (std::size_t i = 0; i < result.terms.size(); i += i == 0 ? 1 : step) {
+    double bits = 0;
+    std::size_t last = i;
+    for (; last < result.terms.size() && (i > 0 ? last < i + step : last == 0); ++last)
+      bits += result.terms[last].bits;
+    const LikelihoodTerm& end = result.terms[last - 1];
+    std::printf("%5lld to %5lld   %9.5f   %8.3f\n", static_cast<long long>(result.terms[i].first),
+                static_cast<long long>(end.first + end.count - 1), bits,
+                127.5 * std::sqrt(end.x_0_mse));
+  }
+  const auto N = static_cast<double>(result.of_image.size());
+  double squares = 0;
+  for (const double bits : result.of_image) squares += std::pow(bits - result.bits_per_dim(), 2);
+  std::printf(
+      "prior         %.3g\nrate          %.4f\ndistortion    %.4f\nbits/dim      %.4f +- %.4f\n",
+      result.prior, result.rate(), result.distortion(), result.bits_per_dim(),
+      std::sqrt(squares) / N);
+  std::fflush(stdout);
+  write_curve(s, result);
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  CLI::App app{
+      "Bits per dimension of images under a checkpoint that one of the training programs wrote: "
+      "the "
+      "variational bound (Ho et al. 2020, equation 5), its terms, and the rate-distortion curve "
+      "(figure 5)."};
+  Settings s;
+  app.option_defaults()->always_capture_default();
+  app.add_option("checkpoint", s.checkpoint, "model.safetensors")->required();
+  app.add_option("data", s.data, "IDX file, CIFAR-10 file or folder, or folder of pictures")
+      ->required();
+  app.add_option("--labels", s.labels, "IDX file of labels, for a network trained with labels");
+  app.add_option("--format", s.format, "of the data")
+      ->check(CLI::IsMember({"auto", "idx", "cifar10", "folder"}));
+  app.add_option("--limit", s.limit, "use the first so many images; 0: all");
+  app.add_option("--terms", s.options.terms,
+                 "timesteps drawn for each image, for an unbiased estimate; 0: all");
+  app.add_option("--batch", s.options.batch_size, "images at once; changes no result");
+  app.add_option("--seed", s.options.seed, "of the noise");
+  app.add_option("--csv", s.csv, "CSV to write: the curve");
+  app.add_option("--picture", s.picture, "SVG to write: the same as a picture");
+  app.add_option("--threads", s.threads, "0: as many as processors");
+  CLI11_PARSE(app, count, arguments);
+  return report_errors([&] {
+    if (s.threads != 0) set_num_threads(s.threads);
+    require(s.limit >= 0, "--limit is ", s.limit, ", must not be negative");
+    with_checkpoint(s.checkpoint, [&](const auto& model) { evaluate(s, model); });
+  });
+}
