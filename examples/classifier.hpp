@@ -10,20 +10,22 @@
 
 namespace examples {
 
-/// Three convolutions, the mean over the map, a linear layer.
+/// Three convolutions, two of them halving the map, and two dense layers.
 struct Classifier {
   static constexpr Index features = 64;
   nn::Conv2d<float> conv1, conv2, conv3;
   nn::GroupNorm<float> norm1, norm2, norm3;
-  nn::Conv2d<float> out;  ///< 1x1 of a 1x1 map: a linear layer
+  nn::Conv2d<float> dense, out;  ///< of the whole map, and of the 1x1 map that it leaves
 
-  Classifier(Index channels, Index classes, Rng rng)
+  /// For square images, their side a multiple of 4.
+  Classifier(Index side, Index channels, Index classes, Rng rng)
       : conv1(nn::Conv2d<float>::same3x3(channels, 32, rng)),
         conv2(32, 64, 3, {2, Padding::same(1)}, rng),
-        conv3(64, features, 3, {2, Padding::same(1)}, rng),
+        conv3(64, 64, 3, {2, Padding::same(1)}, rng),
         norm1(32, 8),
         norm2(64, 8),
-        norm3(features, 8),
+        norm3(64, 8),
+        dense(64, features, side / 4, {}, rng),
         out(nn::Conv2d<float>::pointwise(features, classes, rng)) {}
 
   static void members(auto& self, auto&& visit) {
@@ -33,15 +35,15 @@ struct Classifier {
     visit("norm1", self.norm1);
     visit("norm2", self.norm2);
     visit("norm3", self.norm3);
+    visit("dense", self.dense);
     visit("out", self.out);
   }
 
-  /// (N, H, W, channels) to (N, 1, 1, features); images square, their side a multiple of 4.
+  /// (N, side, side, channels) to (N, 1, 1, features).
   Variable<float> embed(const Variable<float>& x) const {
     Variable<float> h = norm1(conv1(x), Activation::silu);
     h = norm2(conv2(h), Activation::silu);
-    h = norm3(conv3(h), Activation::silu);
-    return avg_pool2d(h, h.dim(1));
+    return silu(dense(norm3(conv3(h), Activation::silu)));
   }
 };
 

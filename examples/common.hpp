@@ -26,12 +26,13 @@ int report_errors(const F& f) {
   }
 }
 
-/// The first `count` of them. All if there are no more.
-inline data::LabelledImages<float> first_images(const data::LabelledImages<float>& all,
-                                                Index count) {
-  if (count >= all.images.dim(0)) return all;
-  data::LabelledImages<float> result{copy_of(all.images.slice(0, count)), {}};
-  if (!all.labels.empty()) result.labels.assign(all.labels.begin(), all.labels.begin() + count);
+/// Images [first, first + count), or as many as there are.
+inline data::LabelledImages<float> images_from(const data::LabelledImages<float>& all, Index first,
+                                               Index count) {
+  count = std::min(count, all.images.dim(0) - first);
+  data::LabelledImages<float> result{copy_of(all.images.slice(first, count)), {}};
+  if (!all.labels.empty())
+    result.labels.assign(all.labels.begin() + first, all.labels.begin() + first + count);
   return result;
 }
 
@@ -60,19 +61,24 @@ inline const std::map<std::string, Sampler>& sampler_names() {
   return names;
 }
 
-/// Adds --sampler, --sample-steps, --spacing and --eta.
-inline void add_sampler_options(CLI::App& app, SampleOptions& options) {
+/// Adds --spacing and --eta.
+inline void add_spacing_options(CLI::App& app, SampleOptions& options) {
   static const std::map<std::string, Spacing> spacings{{"leading", Spacing::leading},
                                                        {"linspace", Spacing::linspace},
                                                        {"trailing", Spacing::trailing},
                                                        {"karras", Spacing::karras},
                                                        {"exponential", Spacing::exponential}};
-  app.add_option("--sampler", options.sampler, "ancestral, ddim, dpm_solver_2m, unipc, ...")
-      ->transform(CLI::CheckedTransformer(sampler_names()));
-  app.add_option("--sample-steps", options.steps, "network evaluations or pairs; 0: all timesteps");
   app.add_option("--spacing", options.spacing, "of the steps")
       ->transform(CLI::CheckedTransformer(spacings));
   app.add_option("--eta", options.eta, "of ddim: 0 is deterministic, 1 as random as ancestral");
+}
+
+/// Adds --sampler, --sample-steps, --spacing and --eta.
+inline void add_sampler_options(CLI::App& app, SampleOptions& options) {
+  app.add_option("--sampler", options.sampler, "ancestral, ddim, dpm_solver_2m, unipc, ...")
+      ->transform(CLI::CheckedTransformer(sampler_names()));
+  app.add_option("--sample-steps", options.steps, "steps; 0: all timesteps");
+  add_spacing_options(app, options);
 }
 
 /// Adds --class and --guidance.

@@ -51,7 +51,7 @@ void compare(const Settings& s) {
   require(classes > 0, s.checkpoint, ": trained without labels, the classifier cannot judge it");
   const auto train = data::read_idx<float>(s.images, s.labels, classes);
   const auto test = data::read_idx<float>(s.test_images, s.test_labels, classes);
-  const Classifier classifier(train.images.dim(3), classes, Rng(1));
+  const Classifier classifier(train.images.dim(1), train.images.dim(3), classes, Rng(1));
   fit(classifier, train, s.epochs);
   const Judgement real = judge(classifier, test.images);
   std::printf("the classifier recognises %.2f %% of the test images\n\n",
@@ -105,6 +105,7 @@ int main(int count, char** arguments) {
   app.add_option("--epochs", s.epochs, "of the classifier's training");
   app.add_option("--picture", s.picture, "PNG to write");
   app.add_option("--threads", s.threads, "0: as many as processors");
+  add_spacing_options(app, s.sampling);
   add_class_options(app, s.sampling);
   CLI11_PARSE(app, count, arguments);
   return report_errors([&] {

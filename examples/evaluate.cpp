@@ -11,7 +11,7 @@ using namespace examples;
 struct Settings {
   std::string checkpoint, data, labels, format = "auto", csv = "rate_distortion.csv",
                                         picture = "rate_distortion.svg";
-  Index limit = 0;
+  Index skip = 0, limit = 0;
   int threads = 0;
   LikelihoodOptions options;
 };
@@ -61,7 +61,8 @@ void write_curve(const Settings& s, const Likelihood& result) {
 template <class Model>
 void evaluate(const Settings& s, const Model& model) {
   auto set = load(s, model.network.sample_shape(1), model.network.classes());
-  if (s.limit > 0) set = first_images(set, s.limit);
+  require(s.skip < set.images.dim(0), "--skip is ", s.skip, " of ", set.images.dim(0), " images");
+  set = images_from(set, s.skip, s.limit > 0 ? s.limit : set.images.dim(0));
   LikelihoodOptions options = s.options;
   options.labels = set.labels;
   std::cout << "settings\n";
@@ -121,7 +122,8 @@ int main(int count, char** arguments) {
   app.add_option("--labels", s.labels, "IDX file of labels, for a network trained with labels");
   app.add_option("--format", s.format, "of the data")
       ->check(CLI::IsMember({"auto", "idx", "cifar10", "folder"}));
-  app.add_option("--limit", s.limit, "use the first so many images; 0: all");
+  app.add_option("--skip", s.skip, "pass over the first so many images, which training saw");
+  app.add_option("--limit", s.limit, "use so many images; 0: all");
   app.add_option("--terms", s.options.terms,
                  "timesteps drawn for each image, for an unbiased estimate; 0: all");
   app.add_option("--batch", s.options.batch_size, "images at once; changes no result");
@@ -132,6 +134,7 @@ int main(int count, char** arguments) {
   CLI11_PARSE(app, count, arguments);
   return report_errors([&] {
     if (s.threads != 0) set_num_threads(s.threads);
+    require(s.skip >= 0, "--skip is ", s.skip, ", must not be negative");
     require(s.limit >= 0, "--limit is ", s.limit, ", must not be negative");
     with_checkpoint(s.checkpoint, [&](const auto& model) { evaluate(s, model); });
   });

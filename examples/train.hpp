@@ -172,7 +172,7 @@ inline int train_program(TrainSettings settings,
     require(settings.minutes >= 0, "--minutes is ", settings.minutes, ", must not be negative");
     auto images = load();
     if (settings.classes == 0) images.labels.clear();
-    if (settings.limit > 0) images = first_images(images, settings.limit);
+    if (settings.limit > 0) images = images_from(images, 0, settings.limit);
     const auto complete = [&](auto& config) {
       config.image_channels = images.images.dim(3);
       config.classes = settings.classes;

@@ -2,7 +2,10 @@
 // them.
 #include "../support.hpp"
 #include "ddpm/autograd/ops/arithmetic.hpp"
-#include "ddpm/diffusion/sample.hpp"
+#include "ddpm/diffusion/inpaint.hpp"
+#include "ddpm/diffusion/interpolate.hpp"
+#include "ddpm/diffusion/likelihood.hpp"
+#include "ddpm/nn/unet.hpp"
 
 using namespace test;
 
@@ -39,4 +42,36 @@ TEST_CASE("sample: another sampler is an option away") {
   // clang-format on
   CHECK(images.shape() == Shape{64, 4, 4, 1});
   for (const float v : images) CHECK(std::abs(v) <= 1);  // the last step gives x_0, clipped
+}
+
+TEST_CASE("sample: classes, images to start from, holes, bits: a line each") {
+  const UNet<float> network({.image_channels = 1,
+                             .channels = 4,
+                             .multipliers = {1},
+                             .blocks = 1,
+                             .attention_levels = {},
+                             .groups = 2,
+                             .dropout = 0,
+                             .classes = 10,
+                             .image_size = {4, 4}},
+                            Rng(1));
+  const Scheduler<float> scheduler;
+  Tensor<float> images = random_tensor<float>({2, 4, 4, 1}, 1);
+  for (float& v : images) v = std::tanh(v);
+  const auto a = copy_of(images.slice(0, 1)), b = copy_of(images.slice(1, 1));
+  Tensor<float> mask(images.shape(), 0.0F);
+  for (Index i = 0; i < mask.size(); i += 2) mask[i] = 1;
+  const auto noise = random_tensor<float>(images.shape(), 2);
+  // clang-format off
+  const auto sevens = sample(network, scheduler, {.count = 8, .steps = 50, .labels = {7}, .guidance = 2});
+  const auto variations = sample_from(network, scheduler, scheduler.add_noise(images, noise, 300), 300);
+  const auto between = interpolate(network, scheduler, a, b, std::vector{0.25, 0.5, 0.75}, 500);
+  const auto filled = inpaint(network, scheduler, images, mask, {.sampling = {.steps = 50}, .resamplings = 5});
+  const double bits = likelihood(network, scheduler, images, {.terms = 50}).bits_per_dim();
+  // clang-format on
+  CHECK(sevens.shape() == Shape{8, 4, 4, 1});
+  CHECK(variations.shape() == images.shape());
+  CHECK(between.shape() == Shape{3, 4, 4, 1});
+  for (Index i = 0; i < mask.size(); i += 2) CHECK(filled[i] == images[i]);
+  CHECK((bits > 1 && bits < 1000));  // an untrained network
 }
