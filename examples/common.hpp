@@ -61,15 +61,20 @@ inline const std::map<std::string, Sampler>& sampler_names() {
   return names;
 }
 
+/// Spacings by the names that command lines take.
+inline const std::map<std::string, Spacing>& spacing_names() {
+  static const std::map<std::string, Spacing> names{{"leading", Spacing::leading},
+                                                    {"linspace", Spacing::linspace},
+                                                    {"trailing", Spacing::trailing},
+                                                    {"karras", Spacing::karras},
+                                                    {"exponential", Spacing::exponential}};
+  return names;
+}
+
 /// Adds --spacing and --eta.
 inline void add_spacing_options(CLI::App& app, SampleOptions& options) {
-  static const std::map<std::string, Spacing> spacings{{"leading", Spacing::leading},
-                                                       {"linspace", Spacing::linspace},
-                                                       {"trailing", Spacing::trailing},
-                                                       {"karras", Spacing::karras},
-                                                       {"exponential", Spacing::exponential}};
   app.add_option("--spacing", options.spacing, "of the steps")
-      ->transform(CLI::CheckedTransformer(spacings));
+      ->transform(CLI::CheckedTransformer(spacing_names()));
   app.add_option("--eta", options.eta, "of ddim: 0 is deterministic, 1 as random as ancestral");
 }
 
@@ -83,9 +88,12 @@ inline void add_sampler_options(CLI::App& app, SampleOptions& options) {
 
 /// Adds --class and --guidance.
 inline void add_class_options(CLI::App& app, SampleOptions& options) {
-  app.add_option("--class", options.labels,
-                 "classes of the pictures, in turn, of a network trained with labels; -1: none")
-      ->expected(1, 1000)
+  app.add_option(
+         "--class", options.labels,
+         "class of the pictures, or classes in turn, 0,1,2, of a network trained with labels; "
+         "-1: none")
+      ->delimiter(',')
+      ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   app.add_option("--guidance", options.guidance,
                  "more than 1: more typical of the class, less varied, twice the work");
@@ -96,6 +104,26 @@ template <class... Value>
 void echo(const char* name, const Value&... value) {
   std::cout << "  " << name << std::string(std::max<std::size_t>(1, 18 - std::strlen(name)), ' ')
             << message(value...) << '\n';
+}
+
+/// The name that a command line takes for a value.
+template <class E>
+std::string name_of(const std::map<std::string, E>& names, E value) {
+  for (const auto& [name, known] : names)
+    if (known == value) return name;
+  return "?";
+}
+
+/// Prints how samples are drawn.
+inline void echo_sampling(const SampleOptions& options, Index timesteps) {
+  const bool ddim = options.sampler == Sampler::ddim;
+  echo("sampler", name_of(sampler_names(), options.sampler), ", ",
+       options.steps > 0 ? options.steps : timesteps, " steps, ",
+       name_of(spacing_names(), options.spacing), ddim ? message(", eta ", options.eta) : "");
+  if (options.labels.empty()) return;
+  std::string labels;
+  for (const Index label : options.labels) labels += message(labels.empty() ? "" : ",", label);
+  echo("classes drawn", labels, ", guidance ", options.guidance);
 }
 
 /// Keeps sample 0 at `pictures` moments spread over the steps, for one row that shows a picture

@@ -49,8 +49,17 @@ void compare(const Settings& s) {
   const auto model = load_checkpoint<float, UNet<float>>(s.checkpoint);
   const Index classes = model.network.classes();
   require(classes > 0, s.checkpoint, ": trained without labels, the classifier cannot judge it");
+  const Index T = model.scheduler.timesteps();
+  for (const Index steps : s.steps)
+    require(steps >= 1 && steps <= T, "--steps: ", steps, ", expected 1 to ", T);
+  require(s.full >= 0 && s.full <= T, "--full: ", s.full, ", expected 1 to ", T, ", or 0");
   const auto train = data::read_idx<float>(s.images, s.labels, classes);
   const auto test = data::read_idx<float>(s.test_images, s.test_labels, classes);
+  const Shape& shape = train.images.shape();
+  require(shape[1] == shape[2] && shape[1] % 4 == 0, s.images, ": images of ", shape[1], " x ",
+          shape[2], ", expected squares, their side a multiple of 4");
+  require(s.sampling.count >= 2 && s.sampling.count <= shape[0], "--count is ", s.sampling.count,
+          ", expected 2 to ", shape[0]);
   const Classifier classifier(train.images.dim(1), train.images.dim(3), classes, Rng(1));
   fit(classifier, train, s.epochs);
   const Judgement real = judge(classifier, test.images);

@@ -32,10 +32,11 @@ std::string format_of(const std::string& path) {
 
 data::LabelledImages<float> load(const Settings& s, const Shape& own, Index classes) {
   const std::string format = s.format == "auto" ? format_of(s.data) : s.format;
+  require(s.labels.empty() || (classes > 0 && format == "idx"), "--labels: ",
+          classes == 0 ? s.checkpoint + " was trained without labels" : "for IDX files alone");
   data::LabelledImages<float> set;
   if (format == "idx" && s.labels.empty()) set.images = data::read_idx_images<float>(s.data);
-  if (format == "idx" && !s.labels.empty())
-    set = data::read_idx<float>(s.data, s.labels, std::max<Index>(classes, 1));
+  if (format == "idx" && !s.labels.empty()) set = data::read_idx<float>(s.data, s.labels, classes);
   if (format == "cifar10") set = data::read_cifar10<float>(s.data);
   if (format == "folder")
     set.images = data::read_image_folder<float>(

@@ -34,8 +34,7 @@ int main(int count, char** arguments) {
       echo("parameters", nn::parameter_count<float>(model.network));
       echo("pictures", options.count, " of ", options.height > 0 ? options.height : own[1], " x ",
            options.width > 0 ? options.width : own[2]);
-      echo("steps", options.steps > 0 ? options.steps : scheduler.timesteps());
-      if (!options.labels.empty()) echo("guidance", options.guidance);
+      echo_sampling(options, scheduler.timesteps());
       echo("seed", options.seed);
       echo("threads", num_threads());
       write_samples(model.network, scheduler, options, grid, strip);

@@ -34,6 +34,20 @@ struct TrainSettings {
   }
 };
 
+inline const std::map<std::string, Loss>& loss_names() {
+  static const std::map<std::string, Loss> names{
+      {"mse", Loss::mse}, {"min_snr", Loss::min_snr}, {"kl", Loss::kl}, {"hybrid", Loss::hybrid}};
+  return names;
+}
+
+inline const std::map<std::string, TimestepSampling>& timestep_sampling_names() {
+  static const std::map<std::string, TimestepSampling> names{
+      {"uniform", TimestepSampling::uniform},
+      {"stratified", TimestepSampling::stratified},
+      {"loss_second_moment", TimestepSampling::loss_second_moment}};
+  return names;
+}
+
 inline void add_options(CLI::App& app, TrainSettings& s) {
   // The last one counts, so that scripts can put a user's options behind their own.
   app.option_defaults()->always_capture_default()->multi_option_policy(
@@ -69,12 +83,6 @@ inline void add_options(CLI::App& app, TrainSettings& s) {
       {"fixed_large", Variance::fixed_large},
       {"learned", Variance::learned},
       {"learned_range", Variance::learned_range}};
-  static const std::map<std::string, Loss> losses{
-      {"mse", Loss::mse}, {"min_snr", Loss::min_snr}, {"kl", Loss::kl}, {"hybrid", Loss::hybrid}};
-  static const std::map<std::string, TimestepSampling> samplings{
-      {"uniform", TimestepSampling::uniform},
-      {"stratified", TimestepSampling::stratified},
-      {"loss_second_moment", TimestepSampling::loss_second_moment}};
   app.add_option("--timesteps", s.scheduler.timesteps, "T of the diffusion process");
   app.add_option("--schedule", s.scheduler.schedule, "of the betas")
       ->transform(CLI::CheckedTransformer(schedules));
@@ -86,10 +94,10 @@ inline void add_options(CLI::App& app, TrainSettings& s) {
                  "of the reverse steps; learned ones need --loss hybrid or kl")
       ->transform(CLI::CheckedTransformer(variances));
   app.add_option("--loss", s.trainer.loss.loss, "mse, min_snr, kl or hybrid")
-      ->transform(CLI::CheckedTransformer(losses));
+      ->transform(CLI::CheckedTransformer(loss_names()));
   app.add_option("--timestep-sampling", s.trainer.timestep_sampling,
                  "uniform, stratified or loss_second_moment")
-      ->transform(CLI::CheckedTransformer(samplings));
+      ->transform(CLI::CheckedTransformer(timestep_sampling_names()));
   app.add_option("--label-dropout", s.trainer.label_dropout,
                  "share of labels hidden, for guidance");
   app.add_option("--seed", s.trainer.seed, "of weights, data order, noise and samples");
@@ -99,6 +107,9 @@ inline void add_options(CLI::App& app, TrainSettings& s) {
 namespace detail {
 
 inline void echo_settings(const TrainSettings& s, const Tensor<float>& images, Index parameters) {
+  // What the checkpoint will say of the process, in its words.
+  std::map<std::string, std::string> process;
+  write_config(s.scheduler, "scheduler", process);
   std::cout << "settings\n";
   echo("images", images.shape());
   echo("network", s.network, ", ", parameters, " parameters");
@@ -109,6 +120,11 @@ inline void echo_settings(const TrainSettings& s, const Tensor<float>& images, I
   echo("learning rate", s.trainer.learning_rate, ", warm-up ", s.trainer.warmup_steps,
        s.trainer.decay == optim::Decay::cosine ? ", then half a cosine" : "");
   echo("ema", s.trainer.ema_decay);
+  for (const char* field : {"timesteps", "schedule", "prediction", "variance"})
+    echo(field, process[message("scheduler.", field)]);
+  echo("loss", name_of(loss_names(), s.trainer.loss.loss), ", timesteps ",
+       name_of(timestep_sampling_names(), s.trainer.timestep_sampling));
+  if (s.classes > 0) echo("labels hidden", s.trainer.label_dropout);
   echo("flip", s.trainer.horizontal_flip ? "yes" : "no");
   echo("seed", s.trainer.seed);
   echo("threads", num_threads());
@@ -143,6 +159,8 @@ void train(const Network& network, const TrainSettings& settings,
   grid.seed = settings.trainer.seed;
   if (grid.labels.empty())
     for (Index label = 0; label < settings.classes; ++label) grid.labels.push_back(label);
+  check_sampling(network, scheduler, grid);  // before hours of training
+  echo_sampling(grid, scheduler.timesteps());
   Trainer<float, Network>* running = nullptr;
   options.on_sample = [&](Index at) {
     write_samples(running->ema_model(), scheduler, grid, path(message("samples-", at, ".png")));

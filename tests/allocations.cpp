@@ -38,11 +38,13 @@ void* aligned_alloc(std::size_t alignment, std::size_t size) {
 namespace {
 
 template <class Network>
-long steady_state_calls(const Network& network, ddpm::Index channels) {
+long steady_state_calls(const Network& network, ddpm::Index channels,
+                        const ddpm::SchedulerConfig& config = {},
+                        ddpm::TrainerOptions options = {}) {
   using namespace ddpm;
-  Tensor<float> images({10, 12, 12, channels}, 0.5F);
+  data::LabelledImages<float> set{Tensor<float>({10, 12, 12, channels}, 0.5F), {}};
+  if (network.classes() > 0) set.labels.assign(10, 1);
   long before = 0, after = 0;
-  TrainerOptions options;
   options.batch_size = 4;
   options.steps = 12;
   options.horizontal_flip = true;
@@ -51,8 +53,8 @@ long steady_state_calls(const Network& network, ddpm::Index channels) {
     if (step.step == 6) before = calls;
     if (step.step == 12) after = calls;
   };
-  Trainer<float, Network> trainer(network, Scheduler<float>(), options);
-  trainer.fit(images);
+  Trainer<float, Network> trainer(network, Scheduler<float>(config), options);
+  trainer.fit(set);
   return after - before;
 }
 
@@ -70,8 +72,28 @@ int main() {
     std::puts("the count does not work: building two networks allocated nothing");
     return 1;
   }
-  const long in_unet = steady_state_calls(unet, 1), in_tutorial = steady_state_calls(tutorial, 3);
-  std::printf("calls of the allocator in six steps: U-Net %ld, tutorial's network %ld\n", in_unet,
-              in_tutorial);
-  return in_unet == 0 && in_tutorial == 0 ? 0 : 1;
+  UNetConfig config = unet.config;
+  config.classes = 2;
+  const UNet<float> labelled(config, Rng(1));
+  config.learn_variance = true;
+  const UNet<float> learned(config, Rng(1));
+  const struct {
+    const char* what;
+    long calls;
+  } runs[] = {
+      {"U-Net", steady_state_calls(unet, 1)},
+      {"tutorial's network", steady_state_calls(tutorial, 3)},
+      {"labels, timesteps by losses",
+       steady_state_calls(
+           labelled, 1, {.timesteps = 2},
+           {.loss = {Loss::min_snr}, .timestep_sampling = TimestepSampling::loss_second_moment})},
+      {"learned variance", steady_state_calls(learned, 1, {.variance = Variance::learned_range},
+                                              {.loss = {Loss::hybrid}})},
+  };
+  long all = 0;
+  for (const auto& [what, made] : runs) {
+    std::printf("calls of the allocator in six steps: %s %ld\n", what, made);
+    all += made;
+  }
+  return all == 0 ? 0 : 1;
 }

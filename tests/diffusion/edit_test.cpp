@@ -59,38 +59,56 @@ TEST_CASE("inpaint: the open pixel follows the known one, as the conditional dis
     known[2 * n] = 0.6;
     mask[2 * n] = 1;
   }
-  const auto filled = inpaint(model, unclipped(), known, mask,
-                              {.sampling = {.batch_size = N, .steps = 100}, .jump_length = 5});
+  const auto filled =
+      inpaint(model, unclipped(), known, mask, {.batch_size = N, .steps = 100, .jump_length = 5});
   for (Index n = 0; n < N; ++n) REQUIRE(filled[2 * n] == 0.6);
   const auto [mean, deviation] = moments(filled, 1);
   CHECK(mean == doctest::Approx(0.8 * 0.6).epsilon(0.06));
   CHECK(deviation == doctest::Approx(0.5 * std::sqrt(1 - 0.64)).epsilon(0.1));
   // Without jumps the two agree less.
-  const auto once = inpaint(model, unclipped(), known, mask,
-                            {.sampling = {.batch_size = N, .steps = 100}, .resamplings = 1});
+  const auto once =
+      inpaint(model, unclipped(), known, mask, {.batch_size = N, .steps = 100, .resamplings = 1});
   CHECK(moments(once, 1).deviation > deviation);
 }
 
-TEST_CASE("inpaint: with everything open it is ancestral sampling, whatever the batch") {
+TEST_CASE("inpaint: with everything open it is ancestral sampling") {
+  const Pair model{unclipped()};
+  const Tensor<double> known({2000, 1, 2, 1}, 0.9), open(known.shape(), 0.0);
+  const auto x =
+      inpaint(model, unclipped(), known, open, {.batch_size = 2000, .steps = 50, .resamplings = 2});
+  const auto y = sample(model, unclipped(), {.count = 2000, .batch_size = 2000, .steps = 50});
+  CHECK(std::abs(moments(x, 0).mean - moments(y, 0).mean) < 0.06);
+  CHECK(moments(x, 0).deviation == doctest::Approx(moments(y, 0).deviation).epsilon(0.06));
+  double correlation = 0;
+  for (Index n = 0; n < 2000; ++n) correlation += x[2 * n] * x[2 * n + 1] / 2000 / Pair::variance;
+  CHECK(correlation == doctest::Approx(Pair::correlation).epsilon(0.1));
+}
+
+TEST_CASE("inpaint: the same whatever the batch; the states of a run") {
   const Pair model{unclipped()};
   const Tensor<double> known({5, 1, 2, 1}, 0.9), open(known.shape(), 0.0);
-  const SampleOptions sampling{.seed = 3, .batch_size = 2, .steps = 20};
-  const auto a = inpaint(model, unclipped(), known, open, {.sampling = sampling});
-  SampleOptions at_once = sampling;
-  at_once.batch_size = 64;
-  CHECK(same_bits(a, inpaint(model, unclipped(), known, open, {.sampling = at_once})));
+  const InpaintOptions two{.seed = 3, .batch_size = 2, .steps = 20}, all{.seed = 3, .steps = 20};
+  Index steps = 0;
+  Tensor<double> last;
+  const auto a = inpaint(model, unclipped(), known, open, all, [&](const auto& progress) {
+    ++steps;
+    last = progress.prev_sample;
+  });
+  CHECK(same_bits(a, last));
+  CHECK(steps == 20 + 9 * 10);  // one place, nine jumps of ten
+  CHECK(same_bits(a, inpaint(model, unclipped(), known, open, two)));
   const Tensor<double> closed(known.shape(), 1.0);
-  CHECK(same_bits(inpaint(model, unclipped(), known, closed, {.sampling = sampling}), known));
+  CHECK(same_bits(inpaint(model, unclipped(), known, closed, two), known));
 }
 
 TEST_CASE("inpaint: the levels that a run visits") {
   using V = std::vector<std::size_t>;
-  CHECK(repaint_visits(4, 10, 10) == V{0, 1, 2, 3, 4});
-  CHECK(repaint_visits(3, 1, 1) == V{0, 1, 2, 3});
+  CHECK(detail::repaint_visits(4, 10, 10) == V{0, 1, 2, 3, 4});
+  CHECK(detail::repaint_visits(3, 1, 1) == V{0, 1, 2, 3});
   // Jumps of one from the last two levels but the first, each twice.
-  CHECK(repaint_visits(3, 1, 2) == V{0, 1, 0, 1, 2, 1, 2, 3});
+  CHECK(detail::repaint_visits(3, 1, 2) == V{0, 1, 0, 1, 2, 1, 2, 3});
   // The paper's 250 steps, jumps of ten, ten times: 24 places jump nine times back and forth.
-  CHECK(repaint_visits(250, 10, 10).size() == 250 + 24 * 9 * 20 + 1);
+  CHECK(detail::repaint_visits(250, 10, 10).size() == 250 + 24 * 9 * 20 + 1);
 }
 
 TEST_CASE("inpaint: bad input is named") {
@@ -105,7 +123,8 @@ TEST_CASE("inpaint: bad input is named") {
   CHECK(contains(error(Tensor<double>(), mask, {}), "known is ()"));
   CHECK(contains(error(known, mask, {.jump_length = 0}), "jump_length is 0"));
   CHECK(contains(error(known, mask, {.resamplings = 0}), "resamplings is 0"));
-  CHECK(contains(error(known, mask, {.sampling = {.steps = 2000}}), "2000 steps"));
+  CHECK(contains(error(known, mask, {.steps = 2000}), "2000 steps"));
+  CHECK(contains(error(known, mask, {.labels = {1}}), "inpaint: labels for a denoiser"));
 }
 
 TEST_CASE("sample_from: little noise changes little, full noise all") {
@@ -126,6 +145,14 @@ TEST_CASE("sample_from: little noise changes little, full noise all") {
   const SampleOptions ddim{.count = 1, .seed = 4, .sampler = Sampler::ddim, .steps = 10};
   CHECK(same_bits(sample_from(model, unclipped(), start, 999, ddim),
                   sample(model, unclipped(), ddim)));
+  // Every spacing begins where x_t is.
+  for (const Spacing spacing : {Spacing::leading, Spacing::linspace, Spacing::trailing,
+                                Spacing::karras, Spacing::exponential}) {
+    double first = -1;
+    sample_from(model, unclipped(), start, 599, {.steps = 10, .spacing = spacing},
+                [&](const auto& progress) { first = first < 0 ? progress.t : first; });
+    CHECK(first == doctest::Approx(599));
+  }
   CHECK_THROWS_AS(sample_from(model, unclipped(), x, 1000), PreconditionError);
   CHECK_THROWS_AS(sample_from(model, unclipped(), x, 10, {.steps = 12}), PreconditionError);
   CHECK_THROWS_AS(sample_from(model, unclipped(), Tensor<double>(), 10), PreconditionError);
@@ -162,5 +189,7 @@ TEST_CASE("trajectory: every k-th state of a run, and the last") {
   CHECK(trajectory.states[2].step == 10);
   CHECK(same_bits(trajectory.states[2].prev_sample, samples));
   CHECK(same_bits(trajectory.states[2].pred_original_sample, samples));
+  Trajectory<double> none{.every = 0};
+  CHECK_THROWS_AS(sample(model, unclipped(), options, std::ref(none)), PreconditionError);
   CHECK(trajectory.states[0].t == 699);  // trailing: 999, 899, ..., the fourth
 }

@@ -87,13 +87,48 @@ TEST_CASE("guidance: bad input is named") {
   const auto error = [&](const auto& denoiser, const SampleOptions& options) {
     return error_of<PreconditionError>([&] { sample(denoiser, unclipped(), options); });
   };
-  CHECK(contains(error(model, {.labels = {5}}), "label 0 is 5, expected 0 to 4"));
+  CHECK(contains(error(model, {.labels = {5}}), "sample: label 0 is 5, expected 0 to 4"));
   CHECK(contains(error(model, {.labels = {1, -2}}), "label 1 is -2"));
+  // A label of the last batch is found before the first.
+  Index evaluations = 0;
+  const auto counted = [&] {
+    sample(model, unclipped(), {.count = 3, .batch_size = 1, .steps = 5, .labels = {0, 1, 7}},
+           [&](const SampleProgress<double>&) { ++evaluations; });
+  };
+  CHECK(contains(error_of<PreconditionError>(counted), "label 2 is 7"));
+  CHECK(evaluations == 0);
   CHECK(contains(error(model, {.guidance = 2}), "guidance is 2 without labels"));
   CHECK(contains(error(plain, {.guidance = 2}), "guidance is 2 without labels"));
   CHECK(contains(error(plain, {.labels = {1}}), "takes none"));
-  CHECK(contains(error(model, {.labels = {1}, .guidance = std::nan("")}), "scale is nan"));
+  CHECK(contains(error(model, {.labels = {1}, .guidance = std::nan("")}), "guidance is nan"));
   const Guided<double, Classes> two(model, {1, 2}, 1);
   const Variable<double> three(Tensor<double>({3, 2, 2, 1}, 0.0));
   CHECK_THROWS_AS(two(three, std::vector<double>{1, 1, 1}), PreconditionError);
+}
+
+TEST_CASE("guidance: a sample's class goes with its number, whatever comes before") {
+  const Classes model{unclipped()};
+  const auto all = sample(model, unclipped(), {.count = 6, .steps = 10, .labels = {0, 1, 2, 3}});
+  const auto rest =
+      sample(model, unclipped(), {.count = 3, .first = 3, .steps = 10, .labels = {0, 1, 2, 3}});
+  CHECK(std::equal(rest.begin(), rest.end(), all.begin() + 12));
+}
+
+TEST_CASE("guidance: a learned variance is that of the class") {
+  struct Learned {
+    Variable<double> operator()(const Variable<double>& x, std::span<const double>,
+                                std::span<const Index> labels = {}) const {
+      const bool told = !labels.empty() && labels[0] != no_label;
+      Tensor<double> output({x.dim(0), x.dim(1), x.dim(2), 2 * x.dim(3)});
+      for (Index i = 0; i < output.size(); ++i) output[i] = (told ? 3 : 1) + 0.1 * double(i % 2);
+      return Variable<double>(output);
+    }
+    Index classes() const { return 1; }
+  } const learned;
+  const Variable<double> x(Tensor<double>({1, 2, 2, 1}, 0.0));
+  const auto output = Guided<double, Learned>(learned, {0}, 2)(x, std::vector<double>{5}).value();
+  for (Index p = 0; p < 4; ++p) {
+    CHECK(output[2 * p] == doctest::Approx(5));        // 1 + 2 (3 - 1)
+    CHECK(output[2 * p + 1] == doctest::Approx(3.1));  // not 5.1
+  }
 }

@@ -90,7 +90,11 @@ TEST_CASE("likelihood: some terms for each image estimate all of them") {
   const auto some = likelihood(wrong, scheduler, x, {.terms = 20});
   CHECK(some.terms.size() == 21);
   CHECK(some.distortion() == all.distortion());  // the decoder's term is never left out
-  CHECK(some.rate() == doctest::Approx(all.rate()).epsilon(0.01));
+  double mean = 0;  // over seeds: each estimate is within 3 %, and none leans to a side
+  for (std::uint64_t seed = 0; seed < 16; ++seed)
+    mean += likelihood(wrong, scheduler, x, {.terms = 20, .seed = seed}).rate() / 16;
+  CHECK(some.rate() == doctest::Approx(all.rate()).epsilon(0.03));
+  CHECK(mean == doctest::Approx(all.rate()).epsilon(0.01));
   // Neither the batch nor the number of images changes an image's value.
   const auto apart = likelihood(wrong, scheduler, x, {.terms = 20, .batch_size = 7});
   CHECK(apart.of_image == some.of_image);
@@ -103,13 +107,26 @@ TEST_CASE("likelihood: the curve spends bits and gains sharpness") {
       likelihood(Exact{scheduler}, scheduler, gaussian_pixels({8, 4, 4, 1}), {.terms = 50});
   const auto curve = rate_distortion(result);
   REQUIRE(curve.size() == 51);
-  CHECK(curve.front().rate == result.prior);
+  CHECK(curve.front().rate < 1e-5);
   // Nothing is known yet: the best guess is the mean.
   CHECK(curve.front().rmse == doctest::Approx(127.5 * deviation).epsilon(0.2));
   CHECK(curve.back().t == 0);
   CHECK(curve.back().rate == doctest::Approx(result.rate()));
   CHECK(curve.back().rmse < 3);
   for (std::size_t i = 1; i < curve.size(); ++i) CHECK(curve[i].rate >= curve[i - 1].rate);
+}
+
+TEST_CASE("likelihood: few terms lie on the curve of all") {
+  const Scheduler<double> scheduler({.variance = Variance::learned, .clip_sample = false});
+  const auto x = gaussian_pixels({64, 4, 4, 1});
+  const auto all = rate_distortion(likelihood(Exact{scheduler}, scheduler, x));
+  const auto few = rate_distortion(likelihood(Exact{scheduler}, scheduler, x, {.terms = 100}));
+  for (const auto& [t, rate, rmse] : few) {
+    const auto& same = all[all.size() - 1 - std::size_t(t)];
+    REQUIRE(same.t == t);
+    CHECK(std::abs(rate - same.rate) < 0.15);  // of 5
+    CHECK(std::abs(rmse - same.rmse) < 2);     // of 32
+  }
 }
 
 TEST_CASE("likelihood: bad input is named") {

@@ -93,16 +93,21 @@ TEST_CASE("losses: min-SNR weights") {
   CHECK(min_snr_weight(Prediction::v, clear, 5) == doctest::Approx(0.5));
   CHECK(min_snr_weight(Prediction::v, dark, 5) == doctest::Approx(0.2));
   CHECK_THROWS_AS(min_snr_weight(Prediction::x_prev, dark, 5), PreconditionError);
-  // Weighted, the three losses of one guess are the same: they differ by 1, 1 / snr, 1 + 1 / snr.
-  const Constant network{random_parameter({2, 3, 3, 2}, 3)};
-  const auto plain = losses_of(network, {}, {}).value();
-  const auto weighted = losses_of(network, {}, {.loss = Loss::min_snr}).value();
-  const Scheduler<double> scheduler;
-  for (Index n = 0; n < 2; ++n)
-    CHECK(weighted[n] ==
-          doctest::Approx(plain[n] *
-                          min_snr_weight(Prediction::epsilon,
-                                         scheduler.level(double(two_times[std::size_t(n)])), 5)));
+  // Weighted, the losses of one guess agree, whatever it is called.
+  const auto x_0 = random_tensor<double>({1, 3, 3, 2}, 1),
+             eps = random_tensor<double>({1, 3, 3, 2}, 2),
+             guess = random_tensor<double>({1, 3, 3, 2}, 3);
+  const std::vector<Index> t{300};
+  const auto loss_of = [&](Prediction kind) {
+    const Scheduler<double> scheduler({.prediction = kind});
+    const auto x_t = scheduler.add_noise(x_0, eps, t);
+    const Constant network{
+        Variable<double>(scheduler.convert(guess, Prediction::epsilon, kind, 300, x_t))};
+    return training_losses(network, scheduler, x_0, eps, t, {}, nullptr, {.loss = Loss::min_snr})
+        .value()[0];
+  };
+  CHECK(loss_of(Prediction::x_0) == doctest::Approx(loss_of(Prediction::epsilon)));
+  CHECK(loss_of(Prediction::v) == doctest::Approx(loss_of(Prediction::epsilon)));
 }
 
 TEST_CASE("losses: a learned variance and a loss that does not fit it are named") {
@@ -112,8 +117,19 @@ TEST_CASE("losses: a learned variance and a loss that does not fit it are named"
   CHECK(contains(error([&] { losses_of(four, learned, {}); }), "use hybrid or kl"));
   CHECK(contains(error([&] { losses_of(two, {}, {.loss = Loss::hybrid}); }), "use mse"));
   CHECK(contains(error([&] { losses_of(two, learned, {.loss = Loss::kl}); }),
-                 "output is (2, 3, 3, 2), expected (2, 3, 3, 4)"));
+                 "the network gives 2 channels, expected 4: the variance is learned"));
+  CHECK(contains(error([&] { losses_of(four, {}, {}); }), "gives 4 channels, expected 2"));
   CHECK(contains(error([&] { losses_of(two, {}, {}, {0, 1000}); }), "timestep 1000"));
+  CHECK(contains(error([&] { losses_of(two, {}, {.loss = Loss::min_snr, .snr_gamma = -3}); }),
+                 "snr_gamma is -3"));
+  CHECK(
+      contains(error([&] { losses_of(four, learned, {.loss = Loss::hybrid, .hybrid_share = -1}); }),
+               "hybrid_share is -1"));
+  CHECK(contains(
+      error([&] { losses_of(two, {.prediction = Prediction::x_prev}, {.loss = Loss::min_snr}); }),
+      "min_snr has no weight"));
+  CHECK(contains(error([&] { losses_of(two, {.zero_terminal_snr = true}, {.loss = Loss::kl}); }),
+                 "no signal is left"));
 }
 
 TEST_CASE("timestep sampler: strata, one image each") {
@@ -139,10 +155,10 @@ TEST_CASE("timestep sampler: by the losses' second moment, unbiased") {
     t.push_back(i % T);
     losses[i] = double(i % T + 1);
   }
-  sampler.update<double>(std::span(t).first(T), losses);
+  sampler.update<double>(std::span(t).first(T), losses.slice(0, T));
   CHECK_FALSE(sampler.warm());
   for (Index i = 1; i < TimestepSampler::history; ++i)
-    sampler.update<double>(std::span(t).first(T), losses);
+    sampler.update<double>(std::span(t).first(T), losses.slice(0, T));
   REQUIRE(sampler.warm());
   double total = 0;
   for (Index i = 0; i < T; ++i) {
@@ -164,4 +180,9 @@ TEST_CASE("timestep sampler: by the losses' second moment, unbiased") {
     CHECK(std::abs(drawn[std::size_t(i)] - expected) < 5 * std::sqrt(expected));
   }
   CHECK_THROWS_AS(TimestepSampler(TimestepSampling::uniform, 0), PreconditionError);
+  CHECK_THROWS_AS(sampler.draw(rng, 4, 4), PreconditionError);
+  CHECK_THROWS_AS(sampler.update<double>(std::vector<Index>{T}, Tensor<double>({1}, 0.0)),
+                  PreconditionError);
+  CHECK_THROWS_AS(sampler.update<double>(std::vector<Index>{0}, Tensor<double>({2}, 0.0)),
+                  PreconditionError);
 }

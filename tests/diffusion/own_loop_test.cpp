@@ -66,7 +66,7 @@ TEST_CASE("sample: classes, images to start from, holes, bits: a line each") {
   const auto sevens = sample(network, scheduler, {.count = 8, .steps = 50, .labels = {7}, .guidance = 2});
   const auto variations = sample_from(network, scheduler, scheduler.add_noise(images, noise, 300), 300);
   const auto between = interpolate(network, scheduler, a, b, std::vector{0.25, 0.5, 0.75}, 500);
-  const auto filled = inpaint(network, scheduler, images, mask, {.sampling = {.steps = 50}, .resamplings = 5});
+  const auto filled = inpaint(network, scheduler, images, mask, {.steps = 50, .resamplings = 5});
   const double bits = likelihood(network, scheduler, images, {.terms = 50}).bits_per_dim();
   // clang-format on
   CHECK(sevens.shape() == Shape{8, 4, 4, 1});

@@ -68,7 +68,8 @@ enum class Purpose : std::uint64_t {
   flip,
   sampling,
   label,
-  likelihood
+  likelihood,
+  interpolation
 };
 
 /// A stream of random numbers. A small value: copy it to replay it.

@@ -1,4 +1,4 @@
-// What the samplers and losses take: anything that predicts the noise in x_t.
+// What the samplers take: anything that tells x_0 from x_t, in one of the ways of Prediction.
 //
 // SPDX-License-Identifier: MIT
 #pragma once

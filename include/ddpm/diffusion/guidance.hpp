@@ -8,13 +8,14 @@
 
 #include <vector>
 
+#include "ddpm/autograd/no_grad.hpp"
 #include "ddpm/core/labels.hpp"
 #include "ddpm/diffusion/combine.hpp"
 #include "ddpm/diffusion/denoiser.hpp"
 
 namespace ddpm::inline DDPM_ABI {
 
-/// Refers to the denoiser, which must outlive it.
+/// For sampling: no gradient flows through it. Refers to the denoiser, which must outlive it.
 template <class T, ConditionalDenoiser<T> D>
 class Guided {
  public:
@@ -33,6 +34,7 @@ class Guided {
   /// The guided output for x (N, H, W, C) at N timesteps. Throws PreconditionError unless there is
   /// one label an image, or as the denoiser does.
   Variable<T> operator()(const Variable<T>& x, std::span<const double> t) const {
+    const NoGrad no_grad;
     check_labels("Guided", labels_, x.dim(0), denoiser_.classes());
     if (scale_ == 1) return denoiser_(x, t, std::span<const Index>(labels_));
     const std::vector<Index> none(labels_.size(), no_label);
@@ -58,21 +60,31 @@ class Guided {
 
 namespace detail {
 
+/// Throws PreconditionError unless the denoiser takes these labels, and the scale fits them.
+template <class T, class D>
+void check_guidance(const char* where, const D& denoiser, std::span<const Index> labels,
+                    double scale) {
+  require(std::isfinite(scale), where, ": guidance is ", scale, ", expected a finite number");
+  require(scale == 1 || !labels.empty(), where, ": guidance is ", scale, " without labels");
+  if constexpr (ConditionalDenoiser<D, T>)
+    check_labels(where, labels, std::ssize(labels), denoiser.classes());
+  else
+    require(labels.empty(), where, ": labels for a denoiser that takes none");
+}
+
 /// Calls f with the denoiser for images [first, first + count): itself if there are no labels, or
-/// guided to theirs, which begin again where they end.
+/// guided to theirs, which begin again where they end; check_guidance() has seen them.
 template <class T, class D, class F>
 auto with_labels(const D& denoiser, const std::vector<Index>& labels, Index first, Index count,
                  double scale, const F& f) {
-  if (labels.empty()) return f(denoiser);
-  if constexpr (ConditionalDenoiser<D, T>) {
-    std::vector<Index> part;
-    for (Index i = first; i < first + count; ++i)
-      part.push_back(labels[static_cast<std::size_t>(i % std::ssize(labels))]);
-    return f(Guided<T, D>(denoiser, std::move(part), scale));
-  } else {
-    throw PreconditionError("labels for a denoiser that takes none");
-    return f(denoiser);
-  }
+  if constexpr (ConditionalDenoiser<D, T>)
+    if (!labels.empty()) {
+      std::vector<Index> part;
+      for (Index i = first; i < first + count; ++i)
+        part.push_back(labels[static_cast<std::size_t>(i % std::ssize(labels))]);
+      return f(Guided<T, D>(denoiser, std::move(part), scale));
+    }
+  return f(denoiser);
 }
 
 }  // namespace detail

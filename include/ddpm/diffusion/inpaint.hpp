@@ -12,11 +12,18 @@
 namespace ddpm::inline DDPM_ABI {
 
 struct InpaintOptions {
-  /// seed, first, batch_size, steps, spacing, labels and guidance count; the sampler is ancestral.
-  SampleOptions sampling = {.steps = 250};
-  Index jump_length = 10;  ///< levels of a jump back, at least 1
-  Index resamplings = 10;  ///< times each stretch is gone, at least 1; 1: no jumps
+  std::uint64_t seed = 0;               ///< as in SampleOptions
+  Index first = 0;                      ///< as in SampleOptions
+  Index batch_size = 64;                ///< images at once, at least 1; changes no result
+  Index steps = 0;                      ///< 1 to T; 0: 250, or T if that is less
+  Spacing spacing = Spacing::trailing;  ///< of the steps
+  Index jump_length = 10;               ///< levels of a jump back, at least 1
+  Index resamplings = 10;               ///< times each stretch is gone, at least 1; 1: no jumps
+  std::vector<Index> labels = {};       ///< as in SampleOptions
+  double guidance = 1;                  ///< as in SampleOptions
 };
+
+namespace detail {
 
 /// The levels that a run of `steps` steps visits, by index, from 0, the noisiest, to `steps`, the
 /// clean image (Lugmayr et al. 2022, appendix B).
@@ -36,8 +43,6 @@ inline std::vector<std::size_t> repaint_visits(Index steps, Index jump_length, I
   return visits;
 }
 
-namespace detail {
-
 /// u where the mask is 1, v where it is 0.
 template <class T>
 Tensor<T> masked(View<const T> mask, const Tensor<T>& u, const Tensor<T>& v) {
@@ -51,10 +56,11 @@ Tensor<T> masked(View<const T> mask, const Tensor<T>& u, const Tensor<T>& v) {
 }
 
 /// One batch from noise to images.
-template <class T, class D, class Noise>
+template <class T, class D, class Noise, class OnStep>
 Tensor<T> inpaint_batch(const D& denoiser, const Scheduler<T>& scheduler,
                         std::span<const NoiseLevel> levels, std::span<const std::size_t> visits,
-                        const Tensor<T>& known, View<const T> mask, const Noise& noise) {
+                        const Tensor<T>& known, View<const T> mask, const Noise& noise,
+                        const OnStep& on_step) {
   const DenoisingModel<T, D> model{denoiser, scheduler};
   Tensor<T> x = noise();
   for (std::size_t i = 1; i < visits.size(); ++i) {
@@ -64,10 +70,11 @@ Tensor<T> inpaint_batch(const D& denoiser, const Scheduler<T>& scheduler,
       x = combine<T>(Term<T>{std::sqrt(keep), x}, Term<T>{std::sqrt(1 - keep), noise()});
       continue;
     }
-    const Tensor<T> guess = Ancestral<T>{}.step(model, levels, visits[i - 1], x, noise).x;
+    const SolverStep<T> guess = Ancestral<T>{}.step(model, levels, visits[i - 1], x, noise);
     const Tensor<T> truth =
         to.abar == 1 ? known : combine<T>(Term<T>{to.alpha(), known}, Term<T>{to.sigma(), noise()});
-    x = masked<T>(mask, truth, guess);
+    x = masked<T>(mask, truth, guess.x);
+    on_step(SampleProgress<T>{static_cast<Index>(i), std::ssize(visits) - 1, from.t, x, guess.x_0});
   }
   return x;
 }
@@ -77,12 +84,13 @@ Tensor<T> inpaint_batch(const D& denoiser, const Scheduler<T>& scheduler,
 /// Fills in what the mask leaves open.
 ///   known  (N, H, W, C), pixels in [-1, 1]
 ///   mask   shaped as known: 1 where a pixel is known, 0 where it is to be made
-/// The known pixels come back as they are. Throws PreconditionError if shapes disagree, a mask
-/// value is not in [0, 1], or an option is out of range.
-template <class T, Denoiser<T> D>
+/// The known pixels come back as they are. on_step(const SampleProgress<T>&) is called after every
+/// reverse step; its steps count the jumps back too.
+/// Throws PreconditionError if shapes disagree, a mask value is not in [0, 1], or an option is out
+/// of range.
+template <class T, Denoiser<T> D, class OnStep>
 Tensor<T> inpaint(const D& denoiser, const Scheduler<T>& scheduler, const Tensor<T>& known,
-                  const Tensor<T>& mask, const InpaintOptions& options = {}) {
-  detail::check(options.sampling);
+                  const Tensor<T>& mask, const InpaintOptions& options, const OnStep& on_step) {
   require(known.shape().rank() == 4 && known.size() > 0, "inpaint: known is ", known.shape(),
           ", expected (N, H, W, C), at least one");
   require_shape("inpaint: mask", mask.shape(), known.shape());
@@ -92,18 +100,30 @@ Tensor<T> inpaint(const D& denoiser, const Scheduler<T>& scheduler, const Tensor
           ", expected at least 1");
   require(options.resamplings >= 1, "inpaint: resamplings is ", options.resamplings,
           ", expected at least 1");
-  const SampleOptions& s = options.sampling;
-  const Index steps = s.steps > 0 ? s.steps : scheduler.timesteps();
-  const auto levels = noise_levels(scheduler, steps, s.spacing);
-  const auto visits = repaint_visits(steps, options.jump_length, options.resamplings);
+  const Index steps =
+      options.steps != 0 ? options.steps : std::min<Index>(250, scheduler.timesteps());
+  const auto levels = noise_levels(scheduler, steps, options.spacing);
+  const SampleOptions sampling{.seed = options.seed,
+                               .first = options.first,
+                               .batch_size = options.batch_size,
+                               .labels = options.labels,
+                               .guidance = options.guidance};
+  detail::check("inpaint", denoiser, scheduler, std::span<const NoiseLevel>(levels), sampling);
+  const auto visits = detail::repaint_visits(steps, options.jump_length, options.resamplings);
   const NoGrad no_grad;
   const auto run = [&](const auto& model, Index done, const auto& noise) {
-    const Index size = std::min(s.batch_size, known.dim(0) - done);
+    const Index size = std::min(options.batch_size, known.dim(0) - done);
     return detail::inpaint_batch<T>(model, scheduler, std::span(levels), std::span(visits),
-                                    copy_of(known.slice(done, size)), mask.slice(done, size),
-                                    noise);
+                                    copy_of(known.slice(done, size)), mask.slice(done, size), noise,
+                                    on_step);
   };
-  return detail::in_batches<T>(denoiser, known.shape(), s, run);
+  return detail::in_batches<T>(denoiser, known.shape(), sampling, run);
+}
+
+template <class T, Denoiser<T> D>
+Tensor<T> inpaint(const D& denoiser, const Scheduler<T>& scheduler, const Tensor<T>& known,
+                  const Tensor<T>& mask, const InpaintOptions& options = {}) {
+  return inpaint<T>(denoiser, scheduler, known, mask, options, [](const SampleProgress<T>&) {});
 }
 
 }  // namespace ddpm::inline DDPM_ABI

@@ -15,7 +15,7 @@ namespace ddpm::inline DDPM_ABI {
 /// One image for each lambda in [0, 1]: (lambdas, H, W, C).
 ///   a, b     (1, H, W, C)
 ///   t        in [0, T)
-///   options  of sample_from(); labels, if any, one for each lambda
+///   options  of sample_from()
 /// Throws PreconditionError if shapes disagree, there is no lambda, or one is out of range; and as
 /// sample_from() does.
 template <class T, Denoiser<T> D>
@@ -26,9 +26,11 @@ Tensor<T> interpolate(const D& denoiser, const Scheduler<T>& scheduler, const Te
           ", expected (1, H, W, C)");
   require_shape("interpolate: b", b.shape(), a.shape());
   require(!lambdas.empty(), "interpolate: no lambdas");
+  for (const double lambda : lambdas)
+    require(lambda >= 0 && lambda <= 1, "interpolate: lambda is ", lambda, ", expected [0, 1]");
   const auto noisy = [&](const Tensor<T>& image, Index number) {
     const Tensor<T> noise(image.shape());
-    Rng rng(options.seed, Purpose::noise, number);
+    Rng rng(options.seed, Purpose::interpolation, number);
     fill_normal<T>(noise, rng);
     return scheduler.add_noise(image, noise, t);
   };
@@ -36,7 +38,6 @@ Tensor<T> interpolate(const D& denoiser, const Scheduler<T>& scheduler, const Te
   const Tensor<T> x_t({std::ssize(lambdas), a.dim(1), a.dim(2), a.dim(3)});
   for (Index i = 0; i < x_t.dim(0); ++i) {
     const double lambda = lambdas[static_cast<std::size_t>(i)];
-    require(lambda >= 0 && lambda <= 1, "interpolate: lambda is ", lambda, ", expected [0, 1]");
     using Term = detail::Term<T>;
     const Tensor<T> mixed = detail::combine<T>(Term{1 - lambda, from}, Term{lambda, to});
     std::copy(mixed.begin(), mixed.end(), x_t.slice(i, 1).begin());

@@ -4,8 +4,8 @@
 //   bound = L_T + sum_{t > 0} KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)) - log p(x_0 | x_1)
 //           prior, and the terms of t: together the rate;                     distortion
 //
-// All of T terms for each image, or an unbiased estimate from some: [1, T) is cut into equal parts,
-// and each image draws one timestep from each.
+// All of T terms for each image, or an unbiased estimate from some: [1, T) is cut into parts of
+// about equal length in the log signal-to-noise ratio, and each image draws one timestep from each.
 //
 // SPDX-License-Identifier: MIT
 #pragma once
@@ -48,7 +48,8 @@ struct Likelihood {
 };
 
 /// A point of progressive lossy compression (section 4.3): the bits a dimension that tell x_t, and
-/// the root mean square error of the picture they give, in pixel values 0 to 255.
+/// the root mean square error of the picture they give, in pixel values 0 to 255. Of a run of
+/// timesteps that was estimated as one, t is the middle.
 struct RateDistortion {
   Index t;
   double rate, rmse;
@@ -60,7 +61,11 @@ inline std::vector<RateDistortion> rate_distortion(const Likelihood& likelihood)
   double rate = likelihood.prior;
   for (std::size_t i = likelihood.terms.size(); i-- > 0;) {
     const LikelihoodTerm& term = likelihood.terms[i];
-    curve.push_back({term.first, rate, 127.5 * std::sqrt(term.x_0_mse)});
+    const Index before_middle = (term.count - 1) / 2;
+    const double share =
+        static_cast<double>(term.count - 1 - before_middle) / static_cast<double>(term.count);
+    curve.push_back(
+        {term.first + before_middle, rate + share * term.bits, 127.5 * std::sqrt(term.x_0_mse)});
     rate += term.bits;
   }
   return curve;
@@ -83,12 +88,23 @@ std::vector<double> prior_bits(const Scheduler<T>& scheduler, const Tensor<T>& x
 
 namespace detail {
 
-/// The decoder's timestep, then `parts` nearly equal runs of [1, T).
-inline std::vector<LikelihoodTerm> likelihood_parts(Index T, Index parts) {
+/// The decoder's timestep, then `parts` runs that cover [1, T), about equally long in lambda.
+template <class T>
+std::vector<LikelihoodTerm> likelihood_parts(const Scheduler<T>& scheduler, Index parts) {
+  const Index T_steps = scheduler.timesteps();
+  const auto lambda = [&](Index t) {
+    return NoiseLevel{0, std::max(scheduler.alpha_cumprod(t), 1e-8)}.lambda();
+  };
   std::vector<LikelihoodTerm> terms{{0, 1, 0, 0}};
-  for (Index i = 0; i < parts; ++i) {
-    const Index first = 1 + i * (T - 1) / parts, next = 1 + (i + 1) * (T - 1) / parts;
+  Index first = 1;
+  for (Index i = 1; i <= parts; ++i) {
+    const double end = lambda(1) + (lambda(T_steps - 1) - lambda(1)) * static_cast<double>(i) /
+                                       static_cast<double>(parts);
+    // At least one timestep for this part and for each to come.
+    Index next = first + 1;
+    while (next < T_steps - (parts - i) && (i == parts || lambda(next) > end)) ++next;
     terms.push_back({first, next - first, 0, 0});
+    first = next;
   }
   return terms;
 }
@@ -122,7 +138,8 @@ void add_likelihood_term(const D& denoiser, const Scheduler<T>& scheduler, const
 
 }  // namespace detail
 
-/// The bound for images (N, H, W, C), pixels x / 127.5 - 1.
+/// The bound for images (N, H, W, C), pixels x / 127.5 - 1. The predicted x_0 is clipped to [-1, 1]
+/// if the scheduler's clip_sample says so; dynamic thresholding is not part of the bound.
 /// on_progress(done, all) counts network evaluations of a batch.
 /// Throws PreconditionError if an option is out of range, there is no image, or labels are given to
 /// a denoiser that takes none.
@@ -138,8 +155,10 @@ Likelihood likelihood(const D& denoiser, const Scheduler<T>& scheduler, const Te
           ", expected 1 to ", most, ", or 0 for all");
   require(options.labels.empty() || std::ssize(options.labels) == N,
           "likelihood: ", options.labels.size(), " labels for ", N, " images");
+  detail::check_guidance<T>("likelihood", denoiser, options.labels, 1);
   const NoGrad no_grad;
-  Likelihood result{0, detail::likelihood_parts(most + 1, options.terms > 0 ? options.terms : most),
+  Likelihood result{0,
+                    detail::likelihood_parts(scheduler, options.terms > 0 ? options.terms : most),
                     prior_bits(scheduler, images)};
   for (const double bits : result.of_image) result.prior += bits / static_cast<double>(N);
   const Index batches = (N + options.batch_size - 1) / options.batch_size;

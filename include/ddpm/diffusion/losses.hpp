@@ -39,6 +39,28 @@ inline double min_snr_weight(Prediction prediction, const NoiseLevel& level, dou
   return 0;
 }
 
+/// Throws PreconditionError if an option is out of range, or the loss does not go with the
+/// scheduler: hybrid needs a learned variance, mse and min_snr would not train one, min_snr weighs
+/// no predictions of x_{t-1}, the bound needs x_0 at every timestep.
+template <class T>
+void check_loss(const LossOptions& options, const Scheduler<T>& scheduler) {
+  const bool learned = scheduler.learns_variance();
+  const Prediction prediction = scheduler.config().prediction;
+  require(options.snr_gamma > 0, "LossOptions: snr_gamma is ", options.snr_gamma,
+          ", must be positive");
+  require(options.hybrid_share >= 0, "LossOptions: hybrid_share is ", options.hybrid_share,
+          ", must not be negative");
+  require(options.loss == Loss::kl || learned == (options.loss == Loss::hybrid),
+          "LossOptions: this loss ", learned ? "does not train" : "needs",
+          " a learned variance; use ", learned ? "hybrid or kl" : "mse, min_snr or kl");
+  require(options.loss != Loss::min_snr || prediction != Prediction::x_prev,
+          "LossOptions: min_snr has no weight for predictions of x_{t-1}");
+  const bool bound = options.loss == Loss::kl || options.loss == Loss::hybrid;
+  require(!bound || prediction != Prediction::epsilon || scheduler.alphas_cumprod().back() > 0,
+          "LossOptions: no signal is left at the last timestep, where the noise does not tell x_0 "
+          "and so no bound; predict v or x_0 instead");
+}
+
 namespace detail {
 
 /// The factors of the bound's term at t, for the scheduler's prediction and variance.
@@ -91,24 +113,25 @@ Variable<T> bound_terms(const Scheduler<T>& scheduler, const Variable<T>& output
 ///   x_0, noise  (N, H, W, C); noise standard normal;  t  N timesteps
 ///   labels      N classes, or none
 ///   rng         of the network's dropout; null for none
-/// Throws PreconditionError if shapes disagree or a t is out of range; for hybrid if the variance
-/// is not learned, for mse and min_snr if it is: nothing would train it.
+/// Throws PreconditionError as check_loss() does, and if shapes disagree or a t is out of range.
 template <class T, class Network>
 Variable<T> training_losses(const Network& network, const Scheduler<T>& scheduler,
                             const Tensor<T>& x_0, const Tensor<T>& noise, std::span<const Index> t,
                             std::span<const Index> labels = {}, Rng* rng = nullptr,
                             const LossOptions& options = {}) {
+  check_loss(options, scheduler);
   const bool learned = scheduler.learns_variance();
-  require(options.loss == Loss::kl || learned == (options.loss == Loss::hybrid),
-          "training_losses: this loss ", learned ? "does not train" : "needs",
-          " a learned variance; use ", learned ? "hybrid or kl" : "mse, min_snr or kl");
   const Tensor<T> x_t = scheduler.add_noise(x_0, noise, t);
   const PooledVector<double> times(t.begin(), t.end());
   const Variable<T> output = network(Variable<T>(x_t), times, labels, rng);
-  const Index N = x_0.dim(0);
+  const Index N = x_0.dim(0), C = x_0.shape().back();
+  require(output.shape().back() == (learned ? 2 * C : C), "training_losses: the network gives ",
+          output.shape().back(), " channels, expected ", learned ? 2 * C : C,
+          learned ? ": the variance is learned" : ": the variance is not learned",
+          " (learn_variance of the network, variance of the scheduler)");
   const T T_steps = static_cast<T>(scheduler.timesteps());
   if (options.loss == Loss::kl) return T_steps * bound_terms(scheduler, output, x_0, x_t, t);
-  const Variable<T> prediction = learned ? first_channels(output, x_0.dim(3)) : output;
+  const Variable<T> prediction = learned ? first_channels(output, C) : output;
   const Variable<T> mse =
       mse_loss(prediction, Variable<T>(scheduler.training_target(x_0, noise, t)), N);
   if (options.loss == Loss::hybrid)

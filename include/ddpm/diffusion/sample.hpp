@@ -44,8 +44,8 @@ struct SampleOptions {
   FinalLevel final = FinalLevel::clean;  ///< where the last step leads
   double eta = 0;                        ///< of ddim, in [0, 1]
   bool shared_noise = false;             ///< every sample gets the random numbers of the first
-  /// The class of each sample, given again and again if there are fewer: one for all, or a row of
-  /// them; none: unconditional. no_label among them is allowed.
+  /// The class of sample i is labels[(first + i) mod their number]: one for all, or a row of them;
+  /// none: unconditional. no_label among them is allowed.
   std::vector<Index> labels = {};
   double guidance = 1;  ///< classifier-free; 1: none, see Guided
 };
@@ -71,16 +71,20 @@ auto with_solver(const SampleOptions& options, const F& f) {
   throw PreconditionError("sample: no such sampler");
 }
 
-inline void check(const SampleOptions& options) {
-  require(options.count >= 1, "sample: count is ", options.count, ", expected at least 1");
-  require(options.batch_size >= 1, "sample: batch_size is ", options.batch_size,
+/// Throws PreconditionError if an option is out of range, or the denoiser, the scheduler and the
+/// sampler do not go together for a run over these levels.
+template <class T, class D>
+void check(const char* where, const D& denoiser, const Scheduler<T>& scheduler,
+           std::span<const NoiseLevel> levels, const SampleOptions& options) {
+  require(options.count >= 1, where, ": count is ", options.count, ", expected at least 1");
+  require(options.batch_size >= 1, where, ": batch_size is ", options.batch_size,
           ", expected at least 1");
-  require(options.first >= 0, "sample: first is ", options.first, ", must not be negative");
-  require(options.height >= 0 && options.width >= 0, "sample: an image of ", options.height, " x ",
+  require(options.first >= 0, where, ": first is ", options.first, ", must not be negative");
+  require(options.height >= 0 && options.width >= 0, where, ": an image of ", options.height, " x ",
           options.width, " pixels");
-  require(options.steps >= 0, "sample: steps is ", options.steps, ", must not be negative");
-  require(options.guidance == 1 || !options.labels.empty(), "sample: guidance is ",
-          options.guidance, " without labels");
+  check_guidance<T>(where, denoiser, options.labels, options.guidance);
+  check_prediction(scheduler, levels.front());
+  with_solver<T>(options, [&](const auto& solver) { check_solver(solver, levels.front()); });
 }
 
 /// Images (of shape `all`) in batches, each by run(model, done, noise): model is the denoiser,
@@ -98,8 +102,8 @@ Tensor<T> in_batches(const D& denoiser, const Shape& all, const SampleOptions& o
     const View<T> part = images.slice(done, size);
     const auto noise = [&] { return sample_noise<T>(part.shape, streams); };
     const auto batch = [&](const auto& model) { return run(model, done, noise); };
-    const Tensor<T> made =
-        with_labels<T>(denoiser, options.labels, done, size, options.guidance, batch);
+    const Tensor<T> made = with_labels<T>(denoiser, options.labels, options.first + done, size,
+                                          options.guidance, batch);
     std::copy(made.begin(), made.end(), part.begin());
   }
   return images;
@@ -107,17 +111,27 @@ Tensor<T> in_batches(const D& denoiser, const Shape& all, const SampleOptions& o
 
 }  // namespace detail
 
+/// The levels that a run of sample() visits. Programs that train first ask before they do.
+/// Throws PreconditionError if an option is out of range, there are more steps than timesteps, a
+/// label is out of range or guidance given without labels, or no signal is left at the first
+/// timestep and prediction or sampler need some.
+template <class T, Denoiser<T> D>
+std::vector<NoiseLevel> check_sampling(const D& denoiser, const Scheduler<T>& scheduler,
+                                       const SampleOptions& options) {
+  require(options.steps >= 0, "sample: steps is ", options.steps, ", must not be negative");
+  auto levels = noise_levels(scheduler, options.steps > 0 ? options.steps : scheduler.timesteps(),
+                             options.spacing, options.final);
+  detail::check("sample", denoiser, scheduler, std::span<const NoiseLevel>(levels), options);
+  return levels;
+}
+
 /// `count` images (count, H, W, C) in about [-1, 1], from noise.
 /// on_step(const SampleProgress<T>&) is called after every step of every batch.
-/// Throws PreconditionError if an option is out of range, there are more steps than timesteps, or
-/// the network does not tell what the sampler needs.
+/// Throws PreconditionError as check_sampling() does.
 template <class T, ShapedDenoiser<T> D, class OnStep>
 Tensor<T> sample(const D& denoiser, const Scheduler<T>& scheduler, const SampleOptions& options,
                  const OnStep& on_step) {
-  detail::check(options);
-  const auto levels =
-      noise_levels(scheduler, options.steps > 0 ? options.steps : scheduler.timesteps(),
-                   options.spacing, options.final);
+  const auto levels = check_sampling(denoiser, scheduler, options);
   const Shape own = denoiser.sample_shape(options.count);
   const Shape all{options.count, options.height > 0 ? options.height : own[1],
                   options.width > 0 ? options.width : own[2], own[3]};
@@ -139,23 +153,31 @@ Tensor<T> sample(const D& denoiser, const Scheduler<T>& scheduler,
 /// Images from x_t (N, H, W, C) at timestep t instead of from noise at T - 1: from a picture that
 /// add_noise() made noisy, a variation of it. options.steps are spread from t down, 0: all t + 1;
 /// options.count, height and width are not looked at.
-/// Throws PreconditionError as sample() does, and if x_t is empty or t out of range.
-template <class T, Denoiser<T> D>
+/// on_step as in sample(). Throws PreconditionError as sample() does, and if x_t is empty or t out
+/// of range.
+template <class T, Denoiser<T> D, class OnStep>
 Tensor<T> sample_from(const D& denoiser, const Scheduler<T>& scheduler, const Tensor<T>& x_t,
-                      Index t, const SampleOptions& options = {}) {
-  detail::check(options);
+                      Index t, const SampleOptions& options, const OnStep& on_step) {
   require(x_t.shape().rank() == 4 && x_t.size() > 0, "sample_from: x_t is ", x_t.shape(),
           ", expected (N, H, W, C), at least one");
-  const auto levels = noise_levels(scheduler, options.steps > 0 ? options.steps : t + 1,
-                                   options.spacing, options.final, t);
+  require(options.steps >= 0, "sample_from: steps is ", options.steps, ", must not be negative");
+  auto levels = noise_levels(scheduler, options.steps > 0 ? options.steps : t + 1, options.spacing,
+                             options.final, t);
+  levels.front() = scheduler.level(static_cast<double>(t));  // leading spacing would start short
+  detail::check("sample_from", denoiser, scheduler, std::span<const NoiseLevel>(levels), options);
   const auto run = [&](const auto& model, Index done, const auto& noise) {
     const Tensor<T> x = copy_of(x_t.slice(done, std::min(options.batch_size, x_t.dim(0) - done)));
     return detail::with_solver<T>(options, [&](auto solver) {
-      return solve(solver, model, scheduler, std::span(levels), x, noise,
-                   [](const SampleProgress<T>&) {});
+      return solve(solver, model, scheduler, std::span(levels), x, noise, on_step);
     });
   };
   return detail::in_batches<T>(denoiser, x_t.shape(), options, run);
+}
+
+template <class T, Denoiser<T> D>
+Tensor<T> sample_from(const D& denoiser, const Scheduler<T>& scheduler, const Tensor<T>& x_t,
+                      Index t, const SampleOptions& options = {}) {
+  return sample_from<T>(denoiser, scheduler, x_t, t, options, [](const SampleProgress<T>&) {});
 }
 
 /// Keeps every k-th state of a run, x_t and the predicted x_0: pass std::ref(trajectory) as
@@ -165,7 +187,9 @@ struct Trajectory {
   Index every = 1;                             ///< at least 1; the last step is always kept
   std::vector<SampleProgress<T>> states = {};  ///< batch after batch
 
+  /// Throws PreconditionError if `every` is less than 1.
   void operator()(const SampleProgress<T>& progress) {
+    require(every >= 1, "Trajectory: every is ", every, ", expected at least 1");
     if (progress.step % every == 0 || progress.step == progress.steps) states.push_back(progress);
   }
 };

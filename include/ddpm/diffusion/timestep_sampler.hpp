@@ -1,5 +1,6 @@
 // How training draws its timesteps. Each draw comes with a weight that keeps the mean of weighted
-// losses an unbiased estimate of their mean over all timesteps.
+// losses an unbiased estimate of their mean over all timesteps. Uniform draws depend on the image's
+// number alone, stratified ones on its place in the batch too, those by losses on the whole run.
 //
 // SPDX-License-Identifier: MIT
 #pragma once
@@ -38,7 +39,10 @@ class TimestepSampler {
   };
 
   /// The timestep of image `place` of a batch of `batch`, from the image's own generator.
+  /// Throws PreconditionError unless 0 <= place < batch.
   Draw draw(Rng& rng, Index place, Index batch) const {
+    require(place >= 0 && place < batch, "TimestepSampler::draw: place ", place, " of a batch of ",
+            batch);
     if (kind_ == TimestepSampling::uniform || (kind_ != TimestepSampling::stratified && !warm()))
       return {rng.below(T_), 1};
     if (kind_ == TimestepSampling::stratified) {
@@ -51,11 +55,16 @@ class TimestepSampler {
     return {t, 1 / (probability(t) * static_cast<double>(T_))};
   }
 
-  /// Tells the losses of a batch, unweighted. Only loss_second_moment listens.
+  /// Tells the losses of a batch, unweighted and finite. Only loss_second_moment listens.
+  /// Throws PreconditionError if the numbers differ or a timestep is out of range.
   template <class T>
   void update(std::span<const Index> t, View<const T> losses) {
     if (kind_ != TimestepSampling::loss_second_moment) return;
+    require(std::ssize(t) == losses.size(), "TimestepSampler::update: ", losses.size(),
+            " losses for ", t.size(), " timesteps");
     for (std::size_t n = 0; n < t.size(); ++n) {
+      require(t[n] >= 0 && t[n] < T_, "TimestepSampler::update: timestep ", t[n],
+              ", expected 0 to ", T_ - 1);
       Index& count = counts_[static_cast<std::size_t>(t[n])];
       losses_[static_cast<std::size_t>(t[n] * history + count % history)] =
           static_cast<double>(losses[static_cast<Index>(n)]);
@@ -67,8 +76,10 @@ class TimestepSampler {
   /// True once every timestep has its history: until then draws are uniform.
   bool warm() const { return seen_ == T_; }
 
-  /// Probability of timestep t at the next draw of loss_second_moment, once warm.
+  /// Probability of timestep t in [0, T) at the next draw. Of loss_second_moment it is known once
+  /// warm, of stratified for no image alone; then it is uniform, as over a batch.
   double probability(Index t) const {
+    if (cumulative_.empty()) return 1 / static_cast<double>(T_);
     const auto i = static_cast<std::size_t>(t);
     return (cumulative_[i] - (i > 0 ? cumulative_[i - 1] : 0)) / cumulative_.back();
   }

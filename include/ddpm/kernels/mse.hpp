@@ -37,14 +37,15 @@ void mse_backward(View<const T> dlosses, View<const T> a, View<const T> b, View<
   const Index N = dlosses.size(), size = a.size() / N;
   const auto run = [&](View<const T> u, View<const T> v, View<T> out) {
     if (out.empty()) return;
-    for (Index n = 0; n < N; ++n) {
-      const T factor = 2 * dlosses[n] / static_cast<T>(size);
-      const auto part = [&](const auto& view) {
-        return std::decay_t<decltype(view)>(view.data + n * size, {size});
-      };
+    constexpr Index block = 8192;
+    const Index blocks = (size + block - 1) / block;
+    parallel_for(N * blocks, [&](Index i) {
+      const Index from = i % blocks * block, first = i / blocks * size + from;
+      const T factor = 2 * dlosses[i / blocks] / static_cast<T>(size);
       const auto f = [=](const auto& x, const auto& y) { return (x - y) * factor; };
-      elementwise<T>(f, part(out), part(u), part(v));
-    }
+      simd::map<T>(f, std::min(block, size - from), out.data + first, u.data + first,
+                   v.data + first);
+    });
   };
   run(a, b, da);
   run(b, a, db);

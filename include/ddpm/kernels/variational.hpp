@@ -3,11 +3,10 @@
 //   xhat   = value_factor output + x_t_factor x_t           the predicted x_0, clipped if asked for
 //   mean   = mean_of_x_0 xhat + mean_of_x_t x_t,   l = log variance of p
 //   t > 0: KL(q || p) = (l - l_q - 1 + e^(l_q - l) + (mean_q - mean)^2 e^-l) / 2
-//   t = 0: -log p(x_0), p cut into the 256 levels of a pixel (section 3.3): the mass of N(mean,
-//   e^l)
-//          within 1/255 of x_0, the outermost bins open; the normal CDF as
-//          (1 + tanh(u)) / 2 = 1 / (1 + e^(-2 u)), u = sqrt(2 / pi) (x + 0.044715 x^3); logarithms
-//          floored at 1e-12
+//   t = 0: -log p(x_0), p cut into the 256 levels of a pixel (section 3.3): the mass of
+//          N(mean, e^l) within 1/255 of x_0, the outermost bins open; the normal CDF as
+//          (1 + tanh(u)) / 2 = 1 / (1 + e^(-2 u)), u = sqrt(2 / pi) (x + 0.044715 x^3);
+//          logarithms floored at 1e-12
 //
 // l is given, or e + f s with s the output's second half of channels. All in double.
 //
@@ -68,7 +67,8 @@ inline VariationalTerm decoder_nll(double x_0, double mean, double l) {
   constexpr double least = 1e-12;
   const double scale = std::exp(-0.5 * l), bin = 1.0 / 255;
   const double above = scale * (x_0 - mean + bin), below = scale * (x_0 - mean - bin);
-  const bool open_below = x_0<-0.999, open_above = x_0> 0.999;
+  const bool open_below = x_0 < -0.999;
+  const bool open_above = x_0 > 0.999;
   // In the lower tail, to which the upper is turned over, the difference does not cancel.
   const double sign = above + below > 0 ? -1 : 1;
   const NormalCdf at_above(sign * above), at_below(sign * below);

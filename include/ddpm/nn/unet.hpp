@@ -11,6 +11,9 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <array>
+#include <string_view>
+
 #include "ddpm/nn/image_size.hpp"
 #include "ddpm/nn/stage.hpp"
 #include "ddpm/nn/time_mlp.hpp"
@@ -79,6 +82,9 @@ struct UNetConfig {
     require(classes >= 0, "UNetConfig: classes is ", classes, ", must not be negative");
     require(dropout >= 0 && dropout < 1, "UNetConfig: dropout is ", dropout, ", expected [0, 1)");
   }
+
+  /// Fields that files of older versions do not have: then their defaults hold.
+  static constexpr std::array<std::string_view, 2> later_fields{"classes", "learn_variance"};
 
   /// Names every field once, as a module its members.
   static void fields(auto& self, auto&& visit) {

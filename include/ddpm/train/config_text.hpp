@@ -8,6 +8,7 @@
 #include <charconv>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "ddpm/diffusion/scheduler.hpp"
@@ -86,21 +87,26 @@ void write_config(const Config& config, const std::string& prefix,
   });
 }
 
-/// The configuration that write_config() wrote. A field that is not there keeps its default, so
-/// that files from before there was such a field can be read. `source` stands in errors. Throws
-/// IoError that names the first field which cannot be read or is not known, or if there is none at
-/// all.
+/// The configuration that write_config() wrote. Those of Config::later_fields keep their default if
+/// they are not there, so that files from before there were such fields can be read. `source`
+/// stands in errors. Throws IoError that names the first field which is missing, cannot be read or
+/// is not known.
 template <class Config>
 Config read_config(const std::map<std::string, std::string>& text, const std::string& prefix,
                    const std::string& source) {
   std::map<std::string, std::string> left;
   for (const auto& [key, value] : text)
     if (key.starts_with(prefix + ".")) left.emplace(key, value);
-  if (left.empty()) throw IoError(message(source, ": the metadata has no '", prefix, ".'"));
   Config config;
   Config::fields(config, [&](const char* name, auto& value) {
     const auto found = left.find(prefix + "." + name);
-    if (found == left.end()) return;
+    if (found == left.end()) {
+      if constexpr (requires { Config::later_fields; })
+        if (std::count(Config::later_fields.begin(), Config::later_fields.end(),
+                       std::string_view(name)) > 0)
+          return;
+      throw IoError(message(source, ": the metadata has no '", prefix, ".", name, "'"));
+    }
     if (!detail::from_text(found->second, value))
       throw IoError(
           message(source, ": the metadata's '", found->first, "' is '", found->second, "'"));

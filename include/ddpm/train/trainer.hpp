@@ -1,7 +1,8 @@
 // The training loop of Ho et al. 2020 (algorithm 1 and appendix B): draw images, t and noise; one
 // Adam step on L_simple, or another loss; average the weights.
 //
-// Image number i of the run takes its t and its noise from random stream i, whatever the batch.
+// Image number i of the run takes its t and its noise from random stream i, whatever the batch
+// (uniform timesteps; see TimestepSampling for the others).
 //
 // SPDX-License-Identifier: MIT
 #pragma once
@@ -56,7 +57,8 @@ struct TrainerOptions {
 template <class T, class Network = UNet<T>>
 class Trainer {
  public:
-  /// The network is shared, not copied. Throws PreconditionError if an option is out of range.
+  /// The network is shared, not copied. Throws PreconditionError if an option is out of range, or
+  /// the loss does not go with the scheduler.
   Trainer(const Network& network, const Scheduler<T>& scheduler, const TrainerOptions& options = {})
       : options_((check(options), options)),
         network_(network),
@@ -68,6 +70,7 @@ class Trainer {
         adam_(handles_, options.adam),
         ema_(handles_, nn::parameters<T>(ema_network_), {options.ema_decay, options.ema_warmup}),
         learning_rate_{options.learning_rate, options.warmup_steps, options.decay, options.steps} {
+    check_loss(options.loss, scheduler);
     learning_rate_.validate();
   }
 
@@ -155,10 +158,11 @@ class Trainer {
     Rng dropout(options_.seed, Purpose::dropout, first);
     const Variable<T> losses = training_losses(network_, scheduler_, batch.images, noise, t,
                                                batch.labels, &dropout, options_.loss);
-    timesteps_.template update<T>(t, losses.value());
     const Variable<T> loss = weighted_mean(losses, weights);
+    const auto value = static_cast<double>(loss.value()[0]);
+    if (std::isfinite(value)) timesteps_.template update<T>(t, losses.value());
     loss.backward();
-    return static_cast<double>(loss.value()[0]);
+    return value;
   }
 
   /// Hides a share of the labels, so that the network learns to do without (Ho & Salimans 2022,

@@ -84,6 +84,21 @@ Tensor<T> follow(const Tensor<T>& x, const Tensor<T>& epsilon, const NoiseLevel&
                     Term<T>{alpha * (to.ratio() - from.ratio()), epsilon});
 }
 
+/// Throws PreconditionError if no signal is left at the first level and the solver needs some.
+template <class Solver>
+void check_solver(const Solver&, const NoiseLevel& first) {
+  require(!Solver::needs_signal || first.abar > 0, "solve: no signal is left at timestep ", first.t,
+          "; of the samplers, ancestral and ddim alone start there");
+}
+
+/// The same for the scheduler's prediction.
+template <class T>
+void check_prediction(const Scheduler<T>& scheduler, const NoiseLevel& first) {
+  require(first.abar > 0 || scheduler.config().prediction != Prediction::epsilon,
+          "Scheduler: no signal is left at timestep ", first.t,
+          ", the noise does not tell x_0; predict v or x_0 instead");
+}
+
 }  // namespace detail
 
 /// Runs a solver over all levels, from x at levels[0].
@@ -95,8 +110,7 @@ Tensor<T> solve(Solver solver, const D& denoiser, const Scheduler<T>& scheduler,
                 std::span<const NoiseLevel> levels, Tensor<T> x, const Noise& noise,
                 const OnStep& on_step) {
   require(levels.size() >= 2, "solve: ", levels.size(), " noise levels, expected at least 2");
-  require(!Solver::needs_signal || levels.front().abar > 0, "solve: no signal is left at timestep ",
-          levels.front().t, "; of the samplers, ancestral and ddim alone start there");
+  detail::check_solver(solver, levels.front());
   const NoGrad no_grad;
   const DenoisingModel<T, D> model{denoiser, scheduler};
   for (std::size_t i = 0; i + 1 < levels.size(); ++i) {
