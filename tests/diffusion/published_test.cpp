@@ -125,6 +125,19 @@ TEST_CASE("published: DDIM") {
         near(354.5415012));  // 354.5418
 }
 
+TEST_CASE("DDIM: with the noise of the clipped x_0 it is DPM-Solver++ of first order") {
+  const auto v = clipped(Prediction::v);
+  const auto levels = levels_of(v, down_from(900, 100, 9), v.level(50));
+  const Tensor<double> start = scheduler_fixture();
+  for (double& value : start) value *= 5;  // so that the clip matters
+  const auto run_from_start = [&](const auto& solver) {
+    return sum_of_magnitudes(solve(solver, Toy(), v, std::span(levels), start, no_noise, ignore));
+  };
+  const double ddim = run_from_start(Ddim<double>{.clip_noise = true});
+  CHECK(ddim == near(run_from_start(DpmSolverMultistep<double>{.order = 1})));
+  CHECK(std::abs(ddim - run_from_start(Ddim<double>{})) > 1);
+}
+
 TEST_CASE("published: DPM-Solver++, multistep") {
   const DpmSolverMultistep<double> solver{.lower_order_final = false};
   const auto eps = unclipped(), v = unclipped(Prediction::v);

@@ -57,7 +57,7 @@ template <class T, class F>
 auto with_solver(const SampleOptions& options, const F& f) {
   switch (options.sampler) {
     case Sampler::ancestral: return f(Ancestral<T>{});
-    case Sampler::ddim: return f(Ddim<T>{options.eta});
+    case Sampler::ddim: return f(Ddim<T>{.eta = options.eta, .clip_noise = true});
     case Sampler::euler: return f(Euler<T>{});
     case Sampler::euler_ancestral: return f(EulerAncestral<T>{});
     case Sampler::heun: return f(Heun<T>{});
