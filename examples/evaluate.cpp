@@ -59,51 +59,53 @@ void write_curve(const Settings& s, const Likelihood& result) {
   std::cout << "wrote " << s.csv << " and " << s.picture << '\n';
 }
 
+/// The terms, about ten rows of them, and the sums.
+void print(const Likelihood& result) {
+  std::cout << "timesteps        bits/dim   rmse of x_0\n";
+  const std::size_t count = result.terms.size(), step = std::max<std::size_t>(1, (count + 8) / 10);
+  for (std::size_t first = 0, last; first < count; first = last) {
+    last = first == 0 ? 1 : std::min(count, first + step);
+    double bits = 0;
+    for (std::size_t i = first; i < last; ++i) bits += result.terms[i].bits;
+    const LikelihoodTerm& end = result.terms[last - 1];
+    std::printf(
+        "%5lld to %5lld   %9.5f   %8.3f\n", static_cast<long long>(result.terms[first].first),
+        static_cast<long long>(end.first + end.count - 1), bits, 127.5 * std::sqrt(end.x_0_mse));
+  }
+  const double total = result.bits_per_dim(), N = static_cast<double>(result.of_image.size());
+  double squares = 0;
+  for (const double bits : result.of_image) squares += (bits - total) * (bits - total);
+  std::printf("prior         %.3g\nrate          %.4f\ndistortion    %.4f\n", result.prior,
+              result.rate(), result.distortion());
+  std::printf("bits/dim      %.4f +- %.4f\n", total, std::sqrt(squares) / N);
+  std::fflush(stdout);
+}
+
 template <class Model>
 void evaluate(const Settings& s, const Model& model) {
   auto set = load(s, model.network.sample_shape(1), model.network.classes());
-  require(s.skip < set.images.dim(0), "--skip is ", s.skip, " of ", set.images.dim(0), " images");
-  set = images_from(set, s.skip, s.limit > 0 ? s.limit : set.images.dim(0));
+  const Index all = set.images.dim(0);
+  require(s.skip < all, "--skip is ", s.skip, " of ", all, " images");
+  set = images_from(set, s.skip, s.limit > 0 ? s.limit : all);
   LikelihoodOptions options = s.options;
   options.labels = set.labels;
+  const Index count = set.images.dim(0);
+  const Index terms = options.terms > 0 ? options.terms : model.scheduler.timesteps() - 1;
   std::cout << "settings\n";
   echo("checkpoint", s.checkpoint);
   echo("parameters", nn::parameter_count<float>(model.network));
   echo("images", set.images.shape(), options.labels.empty() ? "" : ", with their classes");
-  echo("terms", options.terms > 0 ? options.terms : model.scheduler.timesteps() - 1,
-       " and the decoder's");
+  echo("terms", terms, " and the decoder's");
   echo("seed", options.seed);
   echo("threads", num_threads());
   std::cout << std::flush;
-  ProgressDisplay display(
-      "evaluating",
-      (set.images.dim(0) + options.batch_size - 1) / options.batch_size *
-          (1 + (options.terms > 0 ? options.terms : model.scheduler.timesteps() - 1)),
-      Progress::automatic);
-  const auto result =
-      likelihood(model.network, model.scheduler, set.images, options, [&](Index done, Index) {
-        display.update(done, std::min(options.batch_size, set.images.dim(0)));
-      });
-  std::cout << "timesteps        bits/dim   rmse of x_0\n";
-  const std::size_t step = std::max<std::size_t>(1, (result.terms.size() - 1 + 9) / 10);
-  for (std::size_t i = 0; i < result.terms.size(); i += i == 0 ? 1 : step) {
-    double bits = 0;
-    std::size_t last = i;
-    for (; last < result.terms.size() && (i > 0 ? last < i + step : last == 0); ++last)
-      bits += result.terms[last].bits;
-    const LikelihoodTerm& end = result.terms[last - 1];
-    std::printf("%5lld to %5lld   %9.5f   %8.3f\n", static_cast<long long>(result.terms[i].first),
-                static_cast<long long>(end.first + end.count - 1), bits,
-                127.5 * std::sqrt(end.x_0_mse));
-  }
-  const auto N = static_cast<double>(result.of_image.size());
-  double squares = 0;
-  for (const double bits : result.of_image) squares += std::pow(bits - result.bits_per_dim(), 2);
-  std::printf(
-      "prior         %.3g\nrate          %.4f\ndistortion    %.4f\nbits/dim      %.4f +- %.4f\n",
-      result.prior, result.rate(), result.distortion(), result.bits_per_dim(),
-      std::sqrt(squares) / N);
-  std::fflush(stdout);
+  const Index batches = (count + options.batch_size - 1) / std::max<Index>(1, options.batch_size);
+  ProgressDisplay display("evaluating", batches * (terms + 1), Progress::automatic);
+  const auto on_progress = [&](Index done, Index) {
+    display.update(done, std::min(options.batch_size, count));
+  };
+  const auto result = likelihood(model.network, model.scheduler, set.images, options, on_progress);
+  print(result);
   write_curve(s, result);
 }
 
@@ -111,10 +113,8 @@ void evaluate(const Settings& s, const Model& model) {
 
 int main(int count, char** arguments) {
   CLI::App app{
-      "Bits per dimension of images under a checkpoint that one of the training programs wrote: "
-      "the "
-      "variational bound (Ho et al. 2020, equation 5), its terms, and the rate-distortion curve "
-      "(figure 5)."};
+      "Bits per dimension of images under a checkpoint: the variational bound and its terms (Ho et "
+      "al. 2020, equation 5), and the curve of progressive compression (figure 5)."};
   Settings s;
   app.option_defaults()->always_capture_default();
   app.add_option("checkpoint", s.checkpoint, "model.safetensors")->required();

@@ -116,11 +116,11 @@ TEST_CASE("trainer: every loss falls, to the same bits at any number of threads"
       {Loss::kl, {.timesteps = 50, .variance = Variance::learned_range}},
       {Loss::hybrid, {.timesteps = 50, .variance = Variance::learned_range}},
   };
-  for (const auto& [loss, config] : cases) {
-    CAPTURE(int(loss));
+  for (const Case& c : cases) {
+    CAPTURE(int(c.loss));
     auto options = quiet(60);
-    options.loss.loss = loss;
-    const auto one = losses_of(options, config, 1), two = losses_of(options, config, 2);
+    options.loss.loss = c.loss;
+    const auto one = losses_of(options, c.scheduler, 1), two = losses_of(options, c.scheduler, 2);
     CHECK(one == two);
     const auto sum = [](auto first, auto last) { return std::accumulate(first, last, 0.0); };
     CHECK(sum(one.end() - 10, one.end()) < 0.8 * sum(one.begin(), one.begin() + 10));
