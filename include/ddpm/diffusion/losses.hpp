@@ -69,23 +69,17 @@ VariationalStep variational_step(const Scheduler<T>& scheduler, Index t) {
   const Posterior p = scheduler.posterior(t, t - 1);
   const AffineFactors x_0 =
       to_x_0(scheduler.config().prediction, scheduler.level(static_cast<double>(t)), p);
-  VariationalStep step{.value_factor = x_0.of_value,
-                       .x_t_factor = x_0.of_x_t,
-                       .mean_of_x_0 = p.mean_of_x_0(),
-                       .mean_of_x_t = p.mean_of_x_t(),
-                       .log_variance_offset = 0,
-                       .log_variance_factor = 1,
-                       .true_log_variance = scheduler.posterior_log_variance(t),
-                       .decoder = t == 0};
-  if (!scheduler.learns_variance()) {
-    step.log_variance_offset = scheduler.log_variance(t);
-    step.log_variance_factor = 0;
-  } else if (scheduler.config().variance == Variance::learned_range) {
-    const double high = std::log(p.beta), low = scheduler.posterior_log_variance(t);
-    step.log_variance_offset = (high + low) / 2;
-    step.log_variance_factor = (high - low) / 2;
-  }
-  return step;
+  using LogVariance = typename Scheduler<T>::LogVariance;
+  const LogVariance l = scheduler.learns_variance() ? scheduler.log_variance_of(p)
+                                                    : LogVariance{scheduler.log_variance(t), 0};
+  return {.value_factor = x_0.of_value,
+          .x_t_factor = x_0.of_x_t,
+          .mean_of_x_0 = p.mean_of_x_0(),
+          .mean_of_x_t = p.mean_of_x_t(),
+          .log_variance_offset = l.offset,
+          .log_variance_factor = l.factor,
+          .true_log_variance = scheduler.posterior_log_variance(t),
+          .decoder = t == 0};
 }
 
 }  // namespace detail

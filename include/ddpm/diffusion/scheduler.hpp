@@ -280,15 +280,27 @@ class Scheduler {
     return config_.variance == Variance::learned || config_.variance == Variance::learned_range;
   }
 
+  /// Where the variance is learned, log sigma_t^2 = offset + factor s with s the output's second
+  /// half of channels.
+  struct LogVariance {
+    double offset, factor;
+  };
+  LogVariance log_variance_of(const Posterior& p) const {
+    if (config_.variance == Variance::learned) return {0, 1};
+    const double high = std::log(p.beta);
+    const double low = p.abar_prev == 1 ? posterior_log_variance(0) : std::log(p.variance());
+    return {(high + low) / 2, (high - low) / 2};
+  }
+
   /// log sigma_t^2, shaped as x_t, from an output of twice its channels.
   Tensor<T> learned_log_variance(const Tensor<T>& output, const Shape& shape,
                                  const Posterior& p) const {
     Tensor<T> v = half_of_channels(output, shape, 1);
     if (config_.variance == Variance::learned) return v;
-    const double low = std::log(p.variance()), high = std::log(p.beta);
+    const LogVariance l = log_variance_of(p);
     const auto between = [=](const auto& u) {
       using P = std::decay_t<decltype(u)>;
-      return u * P(static_cast<T>((high - low) / 2)) + P(static_cast<T>((high + low) / 2));
+      return u * P(static_cast<T>(l.factor)) + P(static_cast<T>(l.offset));
     };
     elementwise<T>(between, v.view(), v);
     return v;
