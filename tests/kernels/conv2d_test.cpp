@@ -14,13 +14,17 @@ struct Case {
 
 const ConvGeometry same{1, Padding::same(1)}, down{2, Padding::right_and_bottom()};
 
-// Maps of 1x1, 7x7, 28x28; channels 1, primes, whole packs and one more.
+// Maps of 1x1, 7x7, 28x28; channels 1, few on one side, primes, whole packs and one more.
 const Case cases[] = {
     {1, 1, 1, 1, 1, 3, same},
     {2, 1, 1, 5, 3, 3, same},
     {3, 7, 7, 13, 17, 3, same},
     {1, 28, 28, 1, 32, 3, same},
     {1, 28, 28, 33, 1, 3, same},
+    {2, 9, 11, 3, 50, 3, same},
+    {2, 9, 11, 50, 3, 3, same},
+    {1, 9, 8, 20, 3, 3, {1, {0, 3, 2, 1}}},
+    {1, 9, 8, 20, 3, 3, {2, Padding::same(1)}},
     {2, 8, 3, 32, 48, 3, same},
     {2, 7, 5, 40, 70, 1, {}},
     {2, 7, 7, 6, 10, 3, down},
@@ -67,21 +71,30 @@ TEST_CASE_TEMPLATE("conv2d: forward and gradients against the plain loops", T, f
 }
 
 TEST_CASE("conv2d: a bias for each image and a residual enter as sums") {
-  const auto x = random_tensor<float>({3, 5, 5, 8}, 1), w = random_tensor<float>({3, 3, 8, 20}, 2);
-  const auto bias = random_tensor<float>({3, 20}, 3),
-             residual = random_tensor<float>({3, 5, 5, 20}, 4);
-  const Tensor<float> plain({3, 5, 5, 20}), fused({3, 5, 5, 20}), dbias({3, 20});
-  kernels::conv2d_forward<float>(x, w, {}, {}, same, plain);
-  kernels::conv2d_forward<float>(x, w, bias, residual, same, fused);
-  for (Index i = 0; i < plain.size(); ++i)
-    plain[i] = plain[i] + bias[i / (25 * 20) * 20 + i % 20] + residual[i];
-  CHECK(same_bits(plain, fused));
+  struct Channels {
+    Index in, out;
+  };
+  for (const Channels& C : {Channels{8, 20}, {20, 3}, {3, 20}, {12, 20}}) {
+    CAPTURE(C.in);
+    CAPTURE(C.out);
+    const Shape shape{3, 5, 5, C.out};
+    const auto x = random_tensor<float>({3, 5, 5, C.in}, 1);
+    const auto w = random_tensor<float>({3, 3, C.in, C.out}, 2);
+    const auto bias = random_tensor<float>({3, C.out}, 3),
+               residual = random_tensor<float>(shape, 4);
+    const Tensor<float> plain(shape), fused(shape), dbias({3, C.out});
+    kernels::conv2d_forward<float>(x, w, {}, {}, same, plain);
+    kernels::conv2d_forward<float>(x, w, bias, residual, same, fused);
+    for (Index i = 0; i < plain.size(); ++i)
+      plain[i] = plain[i] + bias[i / (25 * C.out) * C.out + i % C.out] + residual[i];
+    CHECK(same_bits(plain, fused));
 
-  kernels::conv2d_backward<float>(residual, x, w, same, {}, {}, dbias);
-  for (Index n = 0; n < 3; ++n) {
-    float sum = 0;
-    for (Index p = 0; p < 25; ++p) sum += residual[(n * 25 + p) * 20 + 7];
-    CHECK(dbias[n * 20 + 7] == doctest::Approx(sum));
+    kernels::conv2d_backward<float>(residual, x, w, same, {}, {}, dbias);
+    for (Index n = 0; n < 3; ++n) {
+      double sum = 0;
+      for (Index p = 0; p < 25; ++p) sum += double(residual[(n * 25 + p) * C.out + C.out - 1]);
+      CHECK(dbias[n * C.out + C.out - 1] == doctest::Approx(sum));
+    }
   }
 }
 
@@ -90,11 +103,9 @@ TEST_CASE("conv2d: an enlarged input has the bits of upsampling first") {
     Index H, W, height, width, in, out, stride;
   };
   // Direct and Winograd; twice as large, odd sizes, one axis alone.
-  const Enlargement all[] = {{3, 4, 6, 8, 5, 7, 1},
-                             {3, 3, 7, 5, 9, 33, 2},
-                             {4, 4, 8, 8, 32, 48, 1},
-                             {5, 3, 11, 7, 40, 32, 1},
-                             {7, 7, 7, 14, 33, 65, 1}};
+  const Enlargement all[] = {{3, 4, 6, 8, 5, 7, 1},    {3, 3, 7, 5, 9, 33, 2},
+                             {4, 3, 8, 6, 20, 3, 1},   {4, 4, 8, 8, 32, 48, 1},
+                             {5, 3, 11, 7, 40, 32, 1}, {7, 7, 7, 14, 33, 65, 1}};
   for (const Enlargement& e : all) {
     CAPTURE(e.height);
     CAPTURE(e.in);

@@ -9,6 +9,29 @@
 
 namespace ddpm::inline DDPM_ABI::kernels {
 
+namespace detail {
+
+/// sums (C) of rows (count, C).
+template <class T>
+void sum_rows(const T* rows, Index count, Index C, T* sums) {
+  std::fill_n(sums, C, T(0));
+  for (Index p = 0; p < count; ++p)
+    simd::map([](auto sum, auto value) { return sum + value; }, C, sums, sums, rows + p * C);
+}
+
+/// The same; rows of less than a pack are taken by so many that they fill packs.
+template <class T>
+void sum_narrow_rows(const T* rows, Index count, Index C, T* sums) {
+  constexpr Index together = simd::width<T>;
+  const Index wide = together * C, whole = count / together;
+  Scratch<T> parts(wide);
+  sum_rows(rows, whole, wide, parts.data());
+  sum_rows(rows + whole * wide, count - whole * together, C, sums);
+  for (Index i = 0; i < wide; ++i) sums[i % C] += parts[i];
+}
+
+}  // namespace detail
+
 /// Writes sums of x (N, ..., C): over all but the last axis if sums is (C); within each image if it
 /// is (N, C). Images are added in index order.
 template <class T>
@@ -17,15 +40,9 @@ void column_sums(View<const T> x, View<T> sums) {
   const bool per_image = sums.shape.rank() == 2;
   Scratch<T> scratch(per_image ? 0 : N * C);
   T* rows = per_image ? sums.data : scratch.data();
-  const auto add = [](auto sum, auto value) { return sum + value; };
-  parallel_for(N, [&](Index n) {
-    T* row = rows + n * C;
-    std::fill_n(row, C, T(0));
-    for (Index p = 0; p < P; ++p) simd::map(add, C, row, row, x.row(n * P + p));
-  });
-  if (per_image) return;
-  std::fill_n(sums.data, C, T(0));
-  for (Index n = 0; n < N; ++n) simd::map(add, C, sums.data, sums.data, rows + n * C);
+  const auto sum = C < simd::width<T> ? detail::sum_narrow_rows<T> : detail::sum_rows<T>;
+  parallel_for(N, [&](Index n) { sum(x.row(n * P), P, C, rows + n * C); });
+  if (!per_image) detail::sum_rows<T>(rows, N, C, sums.data);
 }
 
 }  // namespace ddpm::inline DDPM_ABI::kernels

@@ -15,6 +15,7 @@
 #include "ddpm/core/scratch.hpp"
 #include "ddpm/kernels/column_sums.hpp"
 #include "ddpm/kernels/conv_algorithm.hpp"
+#include "ddpm/kernels/narrow_conv.hpp"
 #include "ddpm/kernels/upsample.hpp"
 #include "ddpm/kernels/winograd.hpp"
 
@@ -38,12 +39,6 @@ inline Index conv_extent(Index extent, Index pad, Index kernel, Index stride) {
   return extent + pad < kernel ? 0 : (extent + pad - kernel) / stride + 1;
 }
 
-/// bias is (C_out), or (N, C_out): one row an image.
-template <class T>
-const T* bias_of_image(View<const T> bias, Index n) {
-  return bias.data + (bias.shape.rank() == 2 ? n * bias.dim(1) : 0);
-}
-
 template <class T>
 void check_bias(const char* what, View<const T> bias, Index N, Index C) {
   require(bias.empty() || bias.shape == Shape{C} || bias.shape == Shape{N, C}, what, ": bias is ",
@@ -64,9 +59,10 @@ void gather_forward(const Window& g, View<const T> x, const T* w, bool transpose
                             g.taps(),          nullptr,  !bias.empty(), residual, y};
     const auto locate = [&](Index first, Index count, const RowPointers<T>& pointers) {
       locate_forward(g, x.data, C_in, zeros.data(), first, count, pointers.source, row_block);
-      for (Index r = 0; r < count; ++r) {
+      PixelWalk at(first, g.OH, g.OW);
+      for (Index r = 0; r < count; ++r, at.next()) {
         pointers.out[r] = y + (first + r) * C_out;
-        if (!bias.empty()) pointers.bias[r] = bias_of_image(bias, (first + r) / (g.OH * g.OW));
+        if (!bias.empty()) pointers.bias[r] = bias_of_image(bias, at.n);
       }
     };
     gather_rows<T, Packs>(job, locate);
@@ -133,15 +129,33 @@ void winograd_data_gradient(const Window& g, View<const T> dy, View<const T> w, 
   constexpr int packs = winograd::packs;
   constexpr Index width = panel_width<T, packs>;
   const Index C_in = w.dim(2), C_out = w.dim(3);
-  const Padding& pad = g.padding;
-  const Window turned{g.N,  g.OH, g.OW,
-                      g.H,  g.W,  g.KH,
-                      g.KW, 1,    {2 - pad.top, 2 - pad.bottom, 2 - pad.left, 2 - pad.right}};
   Scratch<T> packed(packed_size<T, packs>(g.taps() * C_out, C_in));
   pack_panels<T, packs>(w.data, g.taps(), C_out, C_in, C_out, true, packed.data());
   const auto filters =
       winograd::Filters<T>::packed(packed.data(), C_out, (C_in + width - 1) / width, width, true);
-  winograd::convolve<T>(turned, dy, filters, C_in, {{}, nullptr, dx});
+  winograd::convolve<T>(turned(g), dy, filters, C_in, {{}, nullptr, dx});
+}
+
+/// conv(x) for few channels of x, or dx for few of dy: U(x), and a product with w (taps C_in,
+/// C_out).
+template <class T>
+void unfolded_forward(const Window& g, View<const T> x, const T* w, Index C_out, View<const T> bias,
+                      const T* residual, T* y) {
+  const Index seen = g.taps() * x.shape.back();
+  Scratch<T> unfolded(g.N * g.OH * g.OW * seen);
+  unfold<T>(g, x.data, x.shape.back(), unfolded.data());
+  const Window pointwise{g.N, g.OH, g.OW, g.OH, g.OW, 1, 1, 1, {}};
+  gather_forward<T>(pointwise, {unfolded.data(), {g.N, g.OH, g.OW, seen}}, w, false, C_out, bias,
+                    residual, y);
+}
+
+/// dw (taps, C_in, C_out) = U(x)^T dy, for few channels of x.
+template <class T>
+void unfolded_weights(const Window& g, View<const T> x, View<const T> dy, T* dw) {
+  const Index pixels = g.N * g.OH * g.OW, seen = g.taps() * x.shape.back();
+  Scratch<T> unfolded(pixels * seen);
+  unfold<T>(g, x.data, x.shape.back(), unfolded.data());
+  transposed_multiply<T>({unfolded.data(), pixels, seen, seen}, as_matrix(dy), dw);
 }
 
 /// The size of the map that the kernel runs over.
@@ -170,10 +184,36 @@ Window conv_window(View<const T> x, View<const T> w, const ConvGeometry& geometr
 /// dx of the map as the kernel sees it, (N, H, W, C_in).
 template <class T>
 void data_gradient(const Window& g, View<const T> dy, View<const T> w, T* dx) {
-  if (winograd_pays(g, w.dim(2), w.dim(3)))
+  const Index C_in = w.dim(2), C_out = w.dim(3);
+  if (winograd_pays(g, C_in, C_out)) {
     winograd_data_gradient<T>(g, dy, w, dx);
-  else
-    gather_backward<T>(g, dy, w.data, true, w.dim(2), View<const T>(), dx);
+  } else if (can_turn(g) && (few_channels(g, C_out) || few_channels(g, C_in))) {
+    Scratch<T> weights(w.size());
+    turn_weights(w.data, g.taps(), C_in, C_out, weights.data());
+    const auto run = few_channels(g, C_in) ? narrow_output<T> : unfolded_forward<T>;
+    run(turned(g), dy, weights.data(), C_in, {}, nullptr, dx);
+  } else {
+    gather_backward<T>(g, dy, w.data, true, C_in, View<const T>(), dx);
+  }
+}
+
+template <class T>
+void weight_gradient(const Window& g, View<const T> x, View<const T> dy, T* dw) {
+  const Index C_in = x.shape.back(), C_out = dy.shape.back();
+  if (winograd_pays(g, C_in, C_out)) {
+    winograd::weight_gradient<T>(g, x, dy, dw);
+  } else if (few_channels(g, C_in)) {
+    unfolded_weights<T>(g, x, dy, dw);
+  } else if (few_channels(g, C_out) && can_turn(g)) {
+    const Shape seen{g.N, g.H, g.W, C_in};
+    Scratch<T> turned_dw(g.taps() * C_in * C_out), enlarged(g.input().enlarged() ? seen.size() : 0);
+    if (g.input().enlarged()) upsample_nearest_forward<T>(x, {enlarged.data(), seen});
+    unfolded_weights<T>(turned(g), dy, {g.input().enlarged() ? enlarged.data() : x.data, seen},
+                        turned_dw.data());
+    turn_weights(turned_dw.data(), g.taps(), C_out, C_in, dw);
+  } else {
+    gather_weights<T>(g, x, dy, dw);
+  }
 }
 
 inline void check_geometry(const char* what, const Shape& x, const Shape& w,
@@ -220,10 +260,15 @@ void conv2d_forward(View<const T> x, View<const T> w, View<const T> bias, View<c
   detail::check_bias("conv2d", bias, x.dim(0), w.dim(3));
   if (!residual.empty()) require_shape("conv2d: residual", residual.shape, y.shape);
   const Window window = detail::conv_window(x, w, geometry);
-  if (winograd_pays(window, w.dim(2), w.dim(3)))
+  const Index C_in = w.dim(2), C_out = w.dim(3);
+  if (winograd_pays(window, C_in, C_out))
     detail::winograd_forward<T>(window, x, w, bias, residual.data, y.data);
+  else if (few_channels(window, C_out))
+    narrow_output<T>(window, x, w.data, C_out, bias, residual.data, y.data);
+  else if (few_channels(window, C_in))
+    detail::unfolded_forward<T>(window, x, w.data, C_out, bias, residual.data, y.data);
   else
-    detail::gather_forward<T>(window, x, w.data, false, w.dim(3), bias, residual.data, y.data);
+    detail::gather_forward<T>(window, x, w.data, false, C_out, bias, residual.data, y.data);
 }
 
 /// With L = <dy, y>, writes dx, dw and dbias, each shaped as its original; an empty view is not
@@ -239,12 +284,7 @@ void conv2d_backward(View<const T> dy, View<const T> x, View<const T> w,
     const Shape shape{window.N, window.H, window.W, x.dim(3)};
     upsample_nearest_backward<T>({enlarged.data(), shape}, dx);
   }
-  if (!dw.empty()) {
-    if (winograd_pays(window, w.dim(2), w.dim(3)))
-      winograd::weight_gradient<T>(window, x, dy, dw.data);
-    else
-      detail::gather_weights<T>(window, x, dy, dw.data);
-  }
+  if (!dw.empty()) detail::weight_gradient<T>(window, x, dy, dw.data);
   if (!dbias.empty()) column_sums<T>(dy, dbias);
 }
 

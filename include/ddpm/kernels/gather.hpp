@@ -118,8 +118,9 @@ namespace detail {
 
 /// Terms between two visits to memory: a packed chunk of b then fills half a first-level cache.
 inline constexpr Index outer_chunk = 128;
-/// Rows of D a task keeps: 8 tiles of 8, 10 of 6; nine taps of them stay in the second-level cache.
-inline constexpr Index outer_rows = 64 / tile_rows * tile_rows;
+/// Rows of D a task keeps, whole tiles: nine taps of them stay in the second-level cache. A single
+/// tap has room for more, and a packed chunk of b then serves more of them.
+inline Index outer_rows(Index taps) { return (taps == 1 ? 256 : 64) / tile_rows * tile_rows; }
 
 /// One task of gather_outer: rows [first_row, last_row), one panel, terms [first, last).
 template <class T, int Packs>
@@ -202,7 +203,8 @@ template <class T, int Packs, class Locate>
 void gather_outer(const GatherOuter<T>& job, T* d, const Locate& locate) {
   constexpr Index width = panel_width<T, Packs>, wanted_tasks = 16;
   const Index panels = (job.b.columns + width - 1) / width;
-  const Index groups = (job.rows + detail::outer_rows - 1) / detail::outer_rows;
+  const Index task_rows = detail::outer_rows(job.taps);
+  const Index groups = (job.rows + task_rows - 1) / task_rows;
   const Index chunks = (job.terms + detail::outer_chunk - 1) / detail::outer_chunk;
   const Index splits =
       std::clamp<Index>(wanted_tasks / (panels * groups), 1, std::max<Index>(1, chunks / 2));
@@ -210,9 +212,9 @@ void gather_outer(const GatherOuter<T>& job, T* d, const Locate& locate) {
   Scratch<T> parts((splits - 1) * size);
   parallel_for(splits * panels * groups, [&](Index task) {
     const Index split = task / (panels * groups), panel = task / groups % panels;
-    const Index first_row = task % groups * detail::outer_rows;
-    detail::OuterTask<T, Packs> outer(
-        job, first_row, std::min(job.rows, first_row + detail::outer_rows), panel * width);
+    const Index first_row = task % groups * task_rows;
+    detail::OuterTask<T, Packs> outer(job, first_row, std::min(job.rows, first_row + task_rows),
+                                      panel * width);
     outer.add_terms(split * chunks / splits * detail::outer_chunk,
                     std::min(job.terms, (split + 1) * chunks / splits * detail::outer_chunk),
                     locate);

@@ -29,10 +29,15 @@ namespace kernels {
 struct MapExtent {
   Index H, W, in_H = H, in_W = W;
 
+  bool enlarged() const { return in_H != H || in_W != W; }
   bool has_row(Index h) const { return h >= 0 && h < H; }
   bool has_column(Index w) const { return w >= 0 && w < W; }
   Index stored_row(Index h) const { return in_H == H ? h : h * in_H / H; }
   Index stored_column(Index w) const { return in_W == W ? w : w * in_W / W; }
+  /// Where pixel (h, w) of image n is stored.
+  Index stored_pixel(Index n, Index h, Index w) const {
+    return (n * in_H + stored_row(h)) * in_W + stored_column(w);
+  }
 };
 
 /// Extents of one convolution: images N, large map H x W, small map OH x OW (the output of a
@@ -44,6 +49,10 @@ struct Window {
   Index in_H = H, in_W = W;
 
   Index taps() const { return KH * KW; }
+  /// True if each pixel sees itself alone: then a convolution is a matrix product.
+  bool pointwise() const {
+    return taps() == 1 && stride == 1 && padding == Padding{} && !input().enlarged();
+  }
   MapExtent input() const { return {H, W, in_H, in_W}; }
 };
 
@@ -67,31 +76,58 @@ struct PixelWalk {
   }
 };
 
+/// bias is (C_out), or (N, C_out): one row an image.
+template <class T>
+const T* bias_of_image(View<const T> bias, Index n) {
+  return bias.data + (bias.shape.rank() == 2 ? n * bias.dim(1) : 0);
+}
+
 /// Pointers of small-map pixels [first, first + count) into the large map `x` of C channels, tap by
 /// tap, `tap_stride` apart; `zeros` (C) stands for the padding.
 template <class T>
 void locate_forward(const Window& g, const T* x, Index C, const T* zeros, Index first, Index count,
                     const T** source, Index tap_stride) {
   const MapExtent map = g.input();
-  PixelWalk at(first, g.OH, g.OW);
-  for (Index r = 0; r < count; ++r, at.next()) {
-    const T** tap = source + r;
-    const Index top = at.h * g.stride - g.padding.top, left = at.w * g.stride - g.padding.left;
-    for (Index h = top; h < top + g.KH; ++h) {
-      const bool row_inside = map.has_row(h);
-      const T* row = x + (at.n * map.in_H + map.stored_row(h)) * map.in_W * C;
-      for (Index w = left; w < left + g.KW; ++w, tap += tap_stride)
-        *tap = row_inside && map.has_column(w) ? row + map.stored_column(w) * C : zeros;
+  if (g.pointwise()) {
+    for (Index r = 0; r < count; ++r) source[r] = x + (first + r) * C;
+  } else if (map.enlarged()) {
+    PixelWalk at(first, g.OH, g.OW);
+    for (Index r = 0; r < count; ++r, at.next()) {
+      const T** tap = source + r;
+      const Index top = at.h * g.stride - g.padding.top, left = at.w * g.stride - g.padding.left;
+      for (Index h = top; h < top + g.KH; ++h)
+        for (Index w = left; w < left + g.KW; ++w, tap += tap_stride)
+          *tap = map.has_row(h) && map.has_column(w) ? x + map.stored_pixel(at.n, h, w) * C : zeros;
+    }
+  } else {
+    for (Index done = 0; done < count; done += row_block) {
+      Index top[row_block], left[row_block], corner[row_block];
+      PixelWalk at(first + done, g.OH, g.OW);
+      const Index rows = std::min(row_block, count - done);
+      for (Index r = 0; r < rows; ++r, at.next()) {
+        top[r] = at.h * g.stride - g.padding.top;
+        left[r] = at.w * g.stride - g.padding.left;
+        corner[r] = ((at.n * g.H + top[r]) * g.W + left[r]) * C;
+      }
+      const T** tap = source + done;
+      for (Index kh = 0; kh < g.KH; ++kh)
+        for (Index kw = 0; kw < g.KW; ++kw, tap += tap_stride) {
+          const Index step = (kh * g.W + kw) * C;
+          for (Index r = 0; r < rows; ++r)
+            tap[r] = map.has_row(top[r] + kh) & map.has_column(left[r] + kw) ? x + corner[r] + step
+                                                                             : zeros;
+        }
     }
   }
 }
 
-/// The large-map pixels with (h + top) % stride == row and (w + left) % stride == column.
+/// The large-map pixels with (h + top) % stride == row and (w + left) % stride == column. Its pixel
+/// (h, w) is seen through a tap by pixel (h + down, w + right) of the small map.
 struct Phase {
   Index first_h, first_w, height, width;  ///< height x width pixels, `stride` apart
   Index taps = 0;
   static constexpr Index max_taps = 64;
-  Index tap_ids[max_taps];
+  Index tap_ids[max_taps], down[max_taps], right[max_taps];
 
   Phase(const Window& g, Index row, Index column)
       : first_h(first(row, g.padding.top, g.stride)),
@@ -99,7 +135,11 @@ struct Phase {
         height(g.H > first_h ? (g.H - first_h + g.stride - 1) / g.stride : 0),
         width(g.W > first_w ? (g.W - first_w + g.stride - 1) / g.stride : 0) {
     for (Index kh = row; kh < g.KH; kh += g.stride)
-      for (Index kw = column; kw < g.KW; kw += g.stride) tap_ids[taps++] = kh * g.KW + kw;
+      for (Index kw = column; kw < g.KW; kw += g.stride) {
+        down[taps] = (first_h + g.padding.top - kh) / g.stride;
+        right[taps] = (first_w + g.padding.left - kw) / g.stride;
+        tap_ids[taps++] = kh * g.KW + kw;
+      }
   }
 
  private:
@@ -119,11 +159,10 @@ void locate_backward(const Window& g, const Phase& phase, const T* y, Index C, c
     const Index h = phase.first_h + at.h * g.stride, w = phase.first_w + at.w * g.stride;
     pointers.out[r] = out + ((at.n * g.H + h) * g.W + w) * out_channels;
     for (Index tap = 0; tap < phase.taps; ++tap) {
-      const Index kh = phase.tap_ids[tap] / g.KW, kw = phase.tap_ids[tap] % g.KW;
-      const Index top = h + g.padding.top - kh, left = w + g.padding.left - kw;
-      const bool inside = top >= 0 && left >= 0 && top / g.stride < g.OH && left / g.stride < g.OW;
+      const Index row = at.h + phase.down[tap], column = at.w + phase.right[tap];
+      const bool inside = row >= 0 && row < g.OH && column >= 0 && column < g.OW;
       pointers.source[tap * row_block + r] =
-          inside ? y + ((at.n * g.OH + top / g.stride) * g.OW + left / g.stride) * C : zeros;
+          inside ? y + ((at.n * g.OH + row) * g.OW + column) * C : zeros;
     }
   }
 }
