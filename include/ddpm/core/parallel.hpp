@@ -45,31 +45,60 @@ inline int default_num_threads() {
 
 inline thread_local bool inside_parallel_for = false;
 
-/// One parallel_for: the caller and its helpers take task numbers from `next` until none is left.
-struct ParallelJob {
-  void (*run)(const void* task, Index i);
-  const void* task;
+/// One parallel_for. Its tasks are shared out in order, a range for each worker: from one op to the
+/// next a worker then meets the images that it has in its caches. Who has done its own range takes
+/// from the others'.
+class ParallelJob {
+ public:
+  void (*const run)(const void* task, Index i);
+  const void* const task;
   const Index count;
-  std::atomic<Index> next{0};
   std::atomic<int> helpers{0};  ///< inside work(); written under the lock of Workers
   std::atomic<bool> failed{false};
   std::exception_ptr error{};
   ParallelJob* following = nullptr;
 
-  bool has_tasks() const { return next.load(std::memory_order_relaxed) < count; }
+  ParallelJob(void (*run_task)(const void*, Index), const void* erased, Index tasks, int workers)
+      : run(run_task), task(erased), count(tasks), ranges_(std::min(workers, max_ranges)) {
+    for (int r = 0; r < ranges_; ++r)
+      next_[r].value.store(r * count / ranges_, std::memory_order_relaxed);
+  }
 
-  void work() noexcept {
+  bool has_tasks() const {
+    for (int r = 0; r < ranges_; ++r)
+      if (next_[r].value.load(std::memory_order_relaxed) < end(r)) return true;
+    return false;
+  }
+
+  void work(int worker) noexcept {
     const bool nested = std::exchange(inside_parallel_for, true);
-    for (Index i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;) {
-      if (failed.load(std::memory_order_relaxed)) continue;
-      try {
-        run(task, i);
-      } catch (...) {
-        if (!failed.exchange(true)) error = std::current_exception();
-      }
+    for (int i = 0; i < ranges_; ++i) {
+      const int r = (worker + i) % ranges_;
+      for (Index t; (t = next_[r].value.fetch_add(1, std::memory_order_relaxed)) < end(r);)
+        run_one(t);
     }
     inside_parallel_for = nested;
   }
+
+ private:
+  static constexpr int max_ranges = 64;
+  struct alignas(64) Counter {  // each on a cache line of its own
+    std::atomic<Index> value;
+  };
+
+  Index end(int r) const { return (r + 1) * count / ranges_; }
+
+  void run_one(Index t) noexcept {
+    if (failed.load(std::memory_order_relaxed)) return;
+    try {
+      run(task, t);
+    } catch (...) {
+      if (!failed.exchange(true)) error = std::current_exception();
+    }
+  }
+
+  const int ranges_;
+  Counter next_[max_ranges];
 };
 
 /// The process-wide pool. The calling thread works too, so it holds one thread less than asked for.
@@ -109,7 +138,7 @@ class Workers {
       scheduled_ += static_cast<int>(wake);
     }
     for (Index i = 0; i < wake; ++i) pool_->Schedule([this] { help(); });
-    job.work();
+    job.work(0);
     wait(job);
     if (job.error) std::rethrow_exception(job.error);
   }
@@ -129,7 +158,7 @@ class Workers {
       if (job == nullptr) return;
       job->helpers.fetch_add(1, std::memory_order_relaxed);
       lock.unlock();
-      job->work();
+      job->work(pool_->CurrentThreadId() + 1);
       lock.lock();
       // The helper's last touch of the job: the caller may return from now on.
       if (job->helpers.fetch_sub(1, std::memory_order_release) == 1) left_.notify_all();
@@ -175,12 +204,13 @@ inline int num_threads() { return detail::Workers::instance().threads(); }
 /// task reaches the caller, after all running tasks have ended.
 template <class F>
 void parallel_for(Index count, const F& task) {
-  if (count <= 1 || detail::inside_parallel_for || num_threads() == 1) {
+  const int threads = detail::inside_parallel_for || count <= 1 ? 1 : num_threads();
+  if (threads == 1) {
     for (Index i = 0; i < count; ++i) task(i);
     return;
   }
   const auto run = [](const void* erased, Index i) { (*static_cast<const F*>(erased))(i); };
-  detail::ParallelJob job{run, &task, count};
+  detail::ParallelJob job(run, &task, count, threads);
   detail::Workers::instance().run(job);
 }
 
