@@ -68,7 +68,8 @@ struct Planes {
 
 /// Writes the planes of tiles [first, first + count) from maps of C channels: a tile's patch of
 /// Transform::from pixels square begins at four times its place, less the padding; what lies
-/// outside is zero.
+/// outside is zero. What the tile to the right sees besides is asked for meanwhile: a patch's rows
+/// are too many streams for the machine to foresee.
 template <class Transform, class T>
 void fill_planes(const T* x, const MapExtent& map, Index C, const Padding& padding,
                  const Tiling& tiling, Index first, Index count, const Planes<T>& planes) {
@@ -83,11 +84,15 @@ void fill_planes(const T* x, const MapExtent& map, Index C, const Padding& paddi
       const Index top = at.h * outputs - padding.top, left = at.w * outputs - padding.left;
       Index column[from];
       for (Index j = 0; j < from; ++j) column[j] = map.stored_column(left + j) * C;
+      const Index ahead = map.stored_column(std::min(left + from, map.W)) * C,
+                  ahead_end = map.stored_column(std::min(left + from + outputs, map.W)) * C;
       for (Index i = 0; i < from; ++i) {
         const bool row_inside = map.has_row(top + i);
         const T* row = x + (at.n * map.in_H + map.stored_row(top + i)) * map.in_W * C;
         for (Index j = 0; j < from; ++j)
           source[i][j] = row_inside && map.has_column(left + j) ? row + column[j] : zeros.data();
+        if (row_inside)
+          for (Index k = ahead; k < ahead_end; k += cache_line<T>) __builtin_prefetch(row + k);
       }
       T* target = planes.at(0, tile);
       Index c = 0;
