@@ -176,9 +176,13 @@ T largest(Index count, const T* values) {
   T result = values[0];
   Index i = 0;
   if (count >= width<T>) {
-    Pack<T> most = load(values);
-    for (i = width<T>; i + width<T> <= count; i += width<T>)
+    Pack<T> most = load(values), other = most;
+    for (i = width<T>; i + 2 * width<T> <= count; i += 2 * width<T>) {
       most = xsimd::max(most, load(values + i));
+      other = xsimd::max(other, load(values + i + width<T>));
+    }
+    for (; i + width<T> <= count; i += width<T>) most = xsimd::max(most, load(values + i));
+    most = xsimd::max(most, other);
     alignas(64) T lanes[static_cast<std::size_t>(width<T>)];
     store(lanes, most);
     for (const T lane : lanes) result = std::max(result, lane);

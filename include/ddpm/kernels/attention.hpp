@@ -84,14 +84,17 @@ void attention_forward(View<const T> qkv, Index heads, View<T> y, View<T> scales
       Scratch<T> scratch(count * P);
       const Matrix<T> p{scratch.data(), count, P, P};
       k.multiply(q.slice(first, count), p);
+      Scratch<T> factors(count);
       parallel_for(count, [&](Index r) {
-        const auto scale = detail::softmax_row(p.row(r), P, factor);
+        const auto scale = detail::exponential_row(p.row(r), P, factor);
+        factors[r] = scale.factor;
         if (scales.empty()) return;
         T* kept = scales.data + (i * P + first + r) * 2;
         kept[0] = scale.largest;
         kept[1] = scale.factor;
       });
       v.multiply(p, out.slice(first, count));
+      for (Index r = 0; r < count; ++r) detail::scale_row(out.row(first + r), at.D, factors[r]);
     });
   });
 }

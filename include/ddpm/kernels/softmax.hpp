@@ -17,37 +17,53 @@ struct SoftmaxScale {
   T largest, factor;
 };
 
-/// Replaces a row of `count` values by exp(s (x - largest)). Subtracting first keeps the exponent
-/// finite for any finite row; the largest term is exp(0).
+/// exp(s (v - largest)) on packs. Subtracting first keeps the exponent finite for any finite row; the
+/// largest term is exp(0).
 template <class T>
-void exponential_row(T* row, Index count, T s, T largest) {
-  const auto exponential = [=](const auto& v) {
-    using P = std::decay_t<decltype(v)>;
-    return xsimd::exp((v - P(largest)) * P(s));
-  };
-  simd::map<T>(exponential, count, row, row);
+struct Exponential {
+  T s, largest;
+  simd::Pack<T> operator()(const simd::Pack<T>& v) const {
+    return xsimd::exp((v - simd::Pack<T>(largest)) * simd::Pack<T>(s));
+  }
+};
+
+/// Replaces a row of `count` values by exp(s (x - largest)): its softmax but for the factor.
+template <class T>
+SoftmaxScale<T> exponential_row(T* row, Index count, T s) {
+  const Exponential<T> exponential{s, simd::largest(count, row)};
+  simd::Pack<T> total(T(0));
+  Index i = 0;
+  for (; i + simd::width<T> <= count; i += simd::width<T>) {
+    const simd::Pack<T> value = exponential(simd::load(row + i));
+    simd::store(row + i, value);
+    total += value;
+  }
+  if (i < count) {
+    simd::store_partial(row + i, exponential(simd::load_partial(row + i, count - i)), count - i);
+    total += simd::load_partial(row + i, count - i);
+  }
+  return {exponential.largest, 1 / simd::reduce_add(total)};
 }
 
 template <class T>
 void scale_row(T* row, Index count, T factor) {
-  simd::map<T>([=](const auto& v) { return v * factor; }, count, row, row);
+  simd::map<T>([=](const auto& v) { return v * simd::Pack<T>(factor); }, count, row, row);
 }
 
 /// One row of `count` values, in place, of s times the row.
 template <class T>
 SoftmaxScale<T> softmax_row(T* row, Index count, T s) {
-  const T largest = simd::largest(count, row);
-  exponential_row(row, count, s, largest);
-  const T factor = 1 / simd::sum([](const auto& v) { return v; }, count, row);
-  scale_row(row, count, factor);
-  return {largest, factor};
+  const SoftmaxScale<T> scale = exponential_row(row, count, s);
+  scale_row(row, count, scale.factor);
+  return scale;
 }
 
 /// The same once more, to the same bits, where the scale is known.
 template <class T>
 void softmax_row(T* row, Index count, T s, const SoftmaxScale<T>& known) {
-  exponential_row(row, count, s, known.largest);
-  scale_row(row, count, known.factor);
+  const Exponential<T> exponential{s, known.largest};
+  simd::map<T>([&](const auto& v) { return exponential(v) * simd::Pack<T>(known.factor); }, count,
+               row, row);
 }
 
 /// dx = s y (dy - <dy, y>), written over dy.
