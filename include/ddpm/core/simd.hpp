@@ -142,6 +142,9 @@ struct Strip {
     else
       return load_partial(row + first, valid);
   }
+  void prefetch(const T* row) const {
+    for (int q = 0; q < Packs; ++q) __builtin_prefetch(row + first + q * width<T>);
+  }
   void store(T* row, int q, const Pack<T>& pack) const {
     if constexpr (Whole)
       simd::store(row + first + q * width<T>, pack);

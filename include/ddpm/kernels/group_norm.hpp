@@ -62,6 +62,9 @@ inline void check_group_norm(const Shape& a, const Shape& b, const Shape& gamma,
   require_shape("group_norm: rstd", rstd, {a[0], G});
 }
 
+/// So many pixels ahead the first pass over a band asks for its values, which come from memory.
+inline constexpr Index pixels_ahead = 16;
+
 /// Some channels of one image in one tensor: `count` of them from the band's channel `offset` on.
 template <class T>
 struct Segment {
@@ -221,7 +224,9 @@ struct GroupNormSegment {
         b[q] = strip.load(beta, q);
         s[q] = s_xhat[q] = simd::Pack<T>(T(0));
       }
-      for (Index p = 0; p < P; ++p)
+      for (Index p = 0; p < P; ++p) {
+        strip.prefetch(x.data + (p + pixels_ahead) * x.stride);
+        strip.prefetch(dy + (p + pixels_ahead) * dy_stride);
         for (int q = 0; q < packs; ++q) {
           const simd::Pack<T> xhat = (strip.load(x.data + p * x.stride, q) - m[q]) * r[q];
           const simd::Pack<T> g =
@@ -230,6 +235,7 @@ struct GroupNormSegment {
           s_xhat[q] = simd::fma(g, xhat, s_xhat[q]);
           strip.store(du.data + p * du.stride, q, g);
         }
+      }
       for (int q = 0; q < packs; ++q) {
         strip.store(sum, q, s[q]);
         strip.store(sum_xhat, q, s_xhat[q]);
