@@ -17,8 +17,8 @@ struct SoftmaxScale {
   T largest, factor;
 };
 
-/// exp(s (v - largest)) on packs. Subtracting first keeps the exponent finite for any finite row; the
-/// largest term is exp(0).
+/// exp(s (v - largest)) on packs. Subtracting first keeps the exponent finite for any finite row;
+/// the largest term is exp(0).
 template <class T>
 struct Exponential {
   T s, largest;
