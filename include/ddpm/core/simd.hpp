@@ -91,35 +91,70 @@ void store_partial(T* values, const Pack<T>& pack, Index count) {
 
 namespace detail {
 
-/// Interleaves the lower (Half = 0) or upper halves of two vectors.
-template <int Half, class V, int... I>
+template <class T, int Count>
+struct Vector {
+  using type [[gnu::vector_size(Count * sizeof(T))]] = T;
+};
+
+/// Values of the 16 bytes within which every instruction set shuffles fast.
+template <class T>
+inline constexpr int lane = 16 / sizeof(T);
+
+template <class V, int... I>
+auto join(const V& low, const V& high, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(low, high, I...);
+}
+
+/// The lanes at from, from + lane rows, from + 2 lane rows, ...
+template <class T, int Lanes>
+auto gather_lanes(const T* from, Index stride) {
+  typename Vector<T, Lanes * lane<T>>::type lanes;
+  if constexpr (Lanes == 1) {
+    std::memcpy(&lanes, from, sizeof(lanes));
+  } else {
+    const auto low = gather_lanes<T, Lanes / 2>(from, stride);
+    const auto high = gather_lanes<T, Lanes / 2>(from + Lanes / 2 * lane<T> * stride, stride);
+    lanes = join(low, high, std::make_integer_sequence<int, Lanes * lane<T>>());
+  }
+  return lanes;
+}
+
+/// Interleaves the lower (Half = 0) or upper halves of each lane.
+template <int Half, class T, class V, int... I>
 V interleave(const V& a, const V& b, std::integer_sequence<int, I...>) {
-  constexpr int count = sizeof...(I);
-  return __builtin_shufflevector(a, b, (Half * count / 2 + I / 2 + I % 2 * count)...);
+  constexpr int count = sizeof...(I), L = lane<T>;
+  return __builtin_shufflevector(a, b, (I / L * L + Half * L / 2 + I % L / 2 + I % 2 * count)...);
 }
 
 }  // namespace detail
 
 /// to[j][i] = from[i][j] for a square of width<T> rows and columns. In the compilers' own vectors:
-/// xsimd 8 interleaves within the lanes of a register alone.
+/// xsimd 8 has no shuffle that reaches across lanes in AVX-512.
 template <class T>
 void transpose(const T* from, Index from_stride, T* to, Index to_stride) {
-  constexpr int size = static_cast<int>(width<T>);
-  using Vector [[gnu::vector_size(size * sizeof(T))]] = T;
-  Vector rows[size], mixed[size];
-  for (int i = 0; i < size; ++i) std::memcpy(&rows[i], from + i * from_stride, sizeof(Vector));
-#pragma GCC unroll 4
-  for (int step = 1; step < size; step *= 2) {
+  using namespace detail;
+  constexpr int size = static_cast<int>(width<T>), L = lane<T>;
+  const auto order = std::make_integer_sequence<int, size>();
 #pragma GCC unroll 8
-    for (int i = 0; i < size / 2; ++i) {
-      const auto order = std::make_integer_sequence<int, size>();
-      mixed[2 * i] = detail::interleave<0>(rows[i], rows[i + size / 2], order);
-      mixed[2 * i + 1] = detail::interleave<1>(rows[i], rows[i + size / 2], order);
+  for (int column = 0; column < size; column += L) {
+    typename Vector<T, size>::type rows[L], mixed[L];
+#pragma GCC unroll 4
+    for (int i = 0; i < L; ++i)
+      rows[i] = gather_lanes<T, size / L>(from + i * from_stride + column, from_stride);
+#pragma GCC unroll 2
+    for (int step = 1; step < L; step *= 2) {
+#pragma GCC unroll 2
+      for (int i = 0; i < L / 2; ++i) {
+        mixed[2 * i] = interleave<0, T>(rows[i], rows[i + L / 2], order);
+        mixed[2 * i + 1] = interleave<1, T>(rows[i], rows[i + L / 2], order);
+      }
+#pragma GCC unroll 4
+      for (int i = 0; i < L; ++i) rows[i] = mixed[i];
     }
-#pragma GCC unroll 16
-    for (int i = 0; i < size; ++i) rows[i] = mixed[i];
+#pragma GCC unroll 4
+    for (int i = 0; i < L; ++i)
+      std::memcpy(to + (column + i) * to_stride, &rows[i], sizeof(rows[i]));
   }
-  for (int i = 0; i < size; ++i) std::memcpy(to + i * to_stride, &rows[i], sizeof(Vector));
 }
 
 /// out[i] = f(in[i]...) for i < count; f takes and returns packs. out may be one of the inputs.

@@ -63,6 +63,13 @@ void write_tile(const Tile<T, Packs>& tile, const GatherRows<T>& job, T* const* 
   }
 }
 
+/// The rows of the residual lie as far apart as those of the output.
+template <class T, int Packs>
+void prefetch_residual(const GatherRows<T>& job, T* const* out, Index first, Index rows) {
+  for (Index r = 0; r < rows; ++r)
+    prefetch_panel<T, Packs>(job.residual + (out[r] + first - job.out_base));
+}
+
 /// The tiles of `count` located rows against panels [first_panel, last_panel).
 template <class T, int Packs>
 void multiply_block(const GatherRows<T>& job, const RowPointers<T>& pointers, Index count,
@@ -72,6 +79,9 @@ void multiply_block(const GatherRows<T>& job, const RowPointers<T>& pointers, In
     const T* packed = job.packed + panel * job.packed_taps * job.terms * width;
     for (Index r = 0; r < count; r += tile_rows) {
       Tile<T, Packs> tile;
+      if (job.residual)
+        prefetch_residual<T, Packs>(job, pointers.out + r, panel * width,
+                                    std::min<Index>(tile_rows, count - r));
       tile.multiply_rows(pointers.source + r, row_block, job.taps, job.tap_ids, job.terms, packed);
       write_tile(tile, job, pointers.out + r, pointers.bias + r, panel * width,
                  std::min<Index>(tile_rows, count - r),

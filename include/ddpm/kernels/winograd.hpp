@@ -184,8 +184,13 @@ class PanelTask {
       }
     }
     PixelWalk at = tiling_.at(block + first);
-    for (Index r = 0; r < count; ++r, at.next())
+    PixelWalk ahead = at;
+    for (Index r = 0; r < count; ++r, at.next()) {
+      ahead.next();
+      if (epilogue.residual && r + 1 < count)
+        prefetch_tile(epilogue.residual, ahead, panel * width);
       write_tile(m.data() + r * width, at, panel * width, epilogue);
+    }
   }
 
  private:
@@ -197,12 +202,11 @@ class PanelTask {
 
   /// Brings part `part` of `products` of the weights from `first` on into the second-level cache:
   /// reading them from memory then takes place during the products. After the last of a panel comes
-  /// the next panel but one, which is this thread's if two work in step.
+  /// the next panel, which is mostly the same thread's.
   void prefetch_weights(Index panel, Index first, Index part) const {
     if (first >= C_in_) {
       first = 0;
-      panel += 2;
-      if (panel * width >= w_.columns) return;
+      if (++panel * width >= w_.columns) return;
     }
     const Index count = std::min(S::task_terms, C_in_ - first) * taps * taps;
     for (Index i = part * count / products; i < (part + 1) * count / products; ++i) {
@@ -234,6 +238,16 @@ class PanelTask {
             });
       }
     }
+  }
+
+  void prefetch_tile(const T* y, const PixelWalk& at, Index first) const {
+    const Index rows = std::min<Index>(outputs, g_.OH - at.h * outputs);
+    const Index columns = std::min<Index>(outputs, g_.OW - at.w * outputs);
+    for (Index i = 0; i < rows; ++i)
+      for (Index j = 0; j < columns; ++j)
+        prefetch_panel<T, packs>(
+            y + ((at.n * g_.OH + at.h * outputs + i) * g_.OW + at.w * outputs + j) * C_out_ +
+            first);
   }
 
   void write_tile(const T* m, const PixelWalk& at, Index first, const Epilogue<T>& out) const {
