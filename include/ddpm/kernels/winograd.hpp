@@ -27,7 +27,8 @@ struct Sizes {
   static constexpr Index task_tiles = 128 / tile_rows * tile_rows;  ///< tiles whose M a task holds
   static constexpr Index task_terms = 64;                           ///< C_in whose V a task holds
   static constexpr Index private_terms = 64;  ///< up to so many C_in a task makes its own U
-  static constexpr Index task_rows = 64 / tile_rows * tile_rows;  ///< C_in of a task of weights
+  static constexpr Index private_tiles = 32 / tile_rows * tile_rows;  ///< tiles of such a task
+  static constexpr Index task_rows = 64 / tile_rows * tile_rows;      ///< C_in of a task of weights
   /// Rows of weights asked for before they are transformed: the nine taps of a row often lie a
   /// power of two apart, and more rows would push each other out of the same few sets of the first
   /// level.
@@ -148,76 +149,80 @@ struct Epilogue {
   T* y = nullptr;
 };
 
-/// One task of the forward pass: a panel of columns for some tiles of a block.
-template <class T, class S>
+/// What is asked for a little at a time. Equal portions, so that the processor foresees the loop.
+class Ahead {
+ public:
+  Ahead(Index first, Index last, Index calls)
+      : next_(first), last_(last), each_((last - first + calls - 1) / calls) {}
+
+  template <class F>
+  void ask(const F& prefetch) {
+    for (Index n = 0; n < each_ && next_ < last_; ++n) prefetch(next_++);
+  }
+
+ private:
+  Index next_, last_, each_;
+};
+
+/// One task of the forward pass: a panel of columns for at most Tiles tiles of a block.
+template <class T, class S, Index Tiles>
 class PanelTask {
  public:
   static constexpr Index width = panel_width<T, packs>, gap = Planes<T>::gap;
+  static constexpr Index v_plane = S::task_terms * width + gap, v_size = products * v_plane,
+                         m_plane = Tiles * width + gap;
 
   PanelTask(const Window& g, Index C_in, Index C_out, const Filters<T>& w)
       : g_(g), tiling_(g), C_in_(C_in), C_out_(C_out), w_(w) {}
 
-  /// Tiles [first, first + count) of the block that begins at `block`.
+  /// Tiles [first, first + count) of the block that begins at `block`. The weights that are needed
+  /// next are asked for during the products.
   void run(const Planes<T>& u, Index block, Index first, Index count, Index panel,
            const Epilogue<T>& epilogue) const {
-    Scratch<T> v(products * v_plane), m(products * m_plane);
+    Scratch<T> v(v_size), m(products * m_plane);
     for (Index k = 0; k < C_in_; k += S::task_terms) {
       const Index terms = std::min(S::task_terms, C_in_ - k);
       transform_weights(panel, k, terms, v.data());
-      for (Index i = 0; i < products; ++i) {
-        prefetch_weights(panel, k + S::task_terms, i);
-        const T* panel_v = v.data() + i * v_plane;
-        const auto add = [&]<int Rows>(Index r) {
-          T* sums = m.data() + i * m_plane + r * width;
-          prefetch_rows(u.at(i, first + r + Rows) + k, u.row, Rows, terms);
-          Tile<T, packs, Rows> tile;
-          if (k == 0)
-            tile.clear();
-          else
-            tile.load(sums);
-          tile.add_rows(u.at(i, first + r) + k, u.row, terms, panel_v);
-          tile.store(sums);
-        };
-        Index r = 0;
-        for (; r + few_rows < count; r += tile_rows) add.template operator()<tile_rows>(r);
-        if (r < count) add.template operator()<few_rows>(r);
-      }
+      // After the last of a panel comes the next panel, which is mostly the same thread's.
+      const bool last = k + terms == C_in_;
+      const Index next_panel = panel + last, next = last ? 0 : k + terms;
+      const Index next_terms =
+          next_panel * width < w_.columns ? std::min(S::task_terms, C_in_ - next) : 0;
+      Ahead weights(0, next_terms * taps * taps, tiles_multiplied(count));
+      multiply(u, first, count, k, terms, v.data(), m.data(), [&] {
+        weights.ask([&](Index i) {
+          const Index term = next + i / (taps * taps), tap = i % (taps * taps);
+          prefetch_panel<T, packs, 2>(w_.data + next_panel * w_.panel + term * w_.term +
+                                      tap * w_.tap);
+        });
+      });
     }
-    PixelWalk at = tiling_.at(block + first);
-    PixelWalk ahead = at;
-    for (Index r = 0; r < count; ++r, at.next()) {
-      ahead.next();
-      if (epilogue.residual && r + 1 < count)
-        prefetch_tile(epilogue.residual, ahead, panel * width);
-      write_tile(m.data() + r * width, at, panel * width, epilogue);
-    }
+    write(m.data(), block + first, count, panel, epilogue);
   }
 
- private:
-  /// Asks for rows of the block's tiles that are multiplied next.
-  static void prefetch_rows(const T* rows, Index stride, Index count, Index terms) {
-    for (Index r = 0; r < count; ++r)
-      for (Index k = 0; k < terms; k += cache_line<T>) __builtin_prefetch(rows + r * stride + k);
+  /// Tiles [first, first + count), all of u, with the panel's weights at hand. The maps, which may
+  /// lie in memory, are asked for during the products: y, and x of the next so many tiles.
+  void run_private(const Planes<T>& u, Index first, Index count, Index panel, const T* v,
+                   const T* x, const Epilogue<T>& epilogue) const {
+    Scratch<T> m(products * m_plane);
+    const Index panels = (C_out_ + width - 1) / width, tiles = tiling_.count();
+    const auto place = [&](Index tile, Index size) { return std::min(tile, tiles) * size / tiles; };
+    const Index in = g_.N * g_.in_H * g_.in_W * C_in_ / cache_line<T>, out = g_.N * g_.OH * g_.OW;
+    const Index line = place(first + count, in), lines = place(first + 2 * count, in) - line;
+    const Index calls = tiles_multiplied(count);
+    Ahead pixels_y(place(first, out), place(first + count, out), calls);
+    Ahead lines_x(line + panel * lines / panels, line + (panel + 1) * lines / panels, calls);
+    multiply(u, 0, count, 0, C_in_, v, m.data(), [&] {
+      pixels_y.ask([&](Index pixel) {
+        T* y = epilogue.y + pixel * C_out_ + panel * width;
+        for (int q = 0; q < packs; ++q) __builtin_prefetch(y + q * simd::width<T>, 1, 2);
+      });
+      lines_x.ask([&](Index l) { __builtin_prefetch(x + l * cache_line<T>, 0, 2); });
+    });
+    write(m.data(), first, count, panel, epilogue);
   }
 
-  /// Brings part `part` of `products` of the weights from `first` on into the second-level cache:
-  /// reading them from memory then takes place during the products. After the last of a panel comes
-  /// the next panel, which is mostly the same thread's.
-  void prefetch_weights(Index panel, Index first, Index part) const {
-    if (first >= C_in_) {
-      first = 0;
-      if (++panel * width >= w_.columns) return;
-    }
-    const Index count = std::min(S::task_terms, C_in_ - first) * taps * taps;
-    for (Index i = part * count / products; i < (part + 1) * count / products; ++i) {
-      const Index term = first + i / (taps * taps), tap = i % (taps * taps);
-      prefetch_panel<T, packs, 2>(w_.data + panel * w_.panel + term * w_.term + tap * w_.tap);
-    }
-  }
-
-  static constexpr Index v_plane = S::task_terms * width + gap,
-                         m_plane = S::task_tiles * width + gap;
-
+  /// Writes v, 36 planes (terms, width) of one panel.
   void transform_weights(Index panel, Index first, Index terms, T* v) const {
     const Index valid = std::min(width, w_.columns - panel * width);
     for (Index k = 0; k < terms; ++k) {
@@ -238,6 +243,51 @@ class PanelTask {
             });
       }
     }
+  }
+
+ private:
+  /// Register tiles in all the products of so many tiles of the map.
+  static Index tiles_multiplied(Index count) {
+    return products * ((count + tile_rows - 1) / tile_rows);
+  }
+
+  /// Adds to the sums m, or begins them if k is 0. Calls ahead() before each register tile.
+  template <class F>
+  [[gnu::always_inline]] void multiply(const Planes<T>& u, Index first, Index count, Index k,
+                                       Index terms, const T* v, T* m, const F& ahead) const {
+    for (Index i = 0; i < products; ++i) {
+      const auto add = [&]<int Rows>(Index r) {
+        T* sums = m + i * m_plane + r * width;
+        prefetch_rows(u.at(i, first + r + Rows) + k, u.row, Rows, terms);
+        ahead();
+        Tile<T, packs, Rows> tile;
+        if (k == 0)
+          tile.clear();
+        else
+          tile.load(sums);
+        tile.add_rows(u.at(i, first + r) + k, u.row, terms, v + i * v_plane);
+        tile.store(sums);
+      };
+      Index r = 0;
+      for (; r + few_rows < count; r += tile_rows) add.template operator()<tile_rows>(r);
+      if (r < count) add.template operator()<few_rows>(r);
+    }
+  }
+
+  void write(const T* m, Index first, Index count, Index panel, const Epilogue<T>& epilogue) const {
+    PixelWalk at = tiling_.at(first), ahead = at;
+    for (Index r = 0; r < count; ++r, at.next()) {
+      ahead.next();
+      if (epilogue.residual && r + 1 < count)
+        prefetch_tile(epilogue.residual, ahead, panel * width);
+      write_tile(m + r * width, at, panel * width, epilogue);
+    }
+  }
+
+  /// Asks for rows of the block's tiles that are multiplied next.
+  static void prefetch_rows(const T* rows, Index stride, Index count, Index terms) {
+    for (Index r = 0; r < count; ++r)
+      for (Index k = 0; k < terms; k += cache_line<T>) __builtin_prefetch(rows + r * stride + k);
   }
 
   void prefetch_tile(const T* y, const PixelWalk& at, Index first) const {
@@ -296,20 +346,29 @@ void convolve(const Window& g, View<const T> x, const Filters<T>& w, Index C_out
   const Tiling tiling(g);
   const Index C_in = x.shape.back(), tiles = tiling.count();
   const Index panels = (C_out + width - 1) / width;
-  const PanelTask<T, S> work(g, C_in, C_out, w);
   const auto fill = [&](Index first, Index count, const Planes<T>& u) {
     fill_planes<InputTransform>(x.data, g.input(), C_in, g.padding, tiling, first, count, u);
   };
   if (C_in <= S::private_terms && tiles >= 4 * S::task_tiles) {
-    parallel_for((tiles + S::task_tiles - 1) / S::task_tiles, [&](Index task) {
-      const Index first = task * S::task_tiles, count = std::min(S::task_tiles, tiles - first);
-      Scratch<T> memory(Planes<T>::size(S::task_tiles, C_in));
-      const Planes<T> u(memory.data(), S::task_tiles, C_in);
+    static_assert(S::private_terms <= S::task_terms && S::private_tiles <= S::task_tiles);
+    const PanelTask<T, S, S::private_tiles> work(g, C_in, C_out, w);
+    constexpr Index v_size = work.v_size;
+    Scratch<T> v(panels * v_size);
+    parallel_for(panels, [&](Index panel) {
+      work.transform_weights(panel, 0, C_in, v.data() + panel * v_size);
+    });
+    parallel_for((tiles + S::private_tiles - 1) / S::private_tiles, [&](Index task) {
+      const Index first = task * S::private_tiles,
+                  count = std::min(S::private_tiles, tiles - first);
+      Scratch<T> memory(Planes<T>::size(S::private_tiles, C_in));
+      const Planes<T> u(memory.data(), S::private_tiles, C_in);
       fill(first, count, u);
-      for (Index panel = 0; panel < panels; ++panel) work.run(u, first, 0, count, panel, epilogue);
+      for (Index panel = 0; panel < panels; ++panel)
+        work.run_private(u, first, count, panel, v.data() + panel * v_size, x.data, epilogue);
     });
     return;
   }
+  const PanelTask<T, S, S::task_tiles> work(g, C_in, C_out, w);
   const Index block = tiles_of_block<T, S>(tiles, C_in);
   Scratch<T> memory(Planes<T>::size(block, C_in));
   const Planes<T> u(memory.data(), block, C_in);
