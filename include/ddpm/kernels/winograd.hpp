@@ -26,9 +26,9 @@ struct Sizes {
   static constexpr Index block_bytes = Index{4} << 20;  ///< of all planes of one block of tiles
   static constexpr Index task_tiles = 128 / tile_rows * tile_rows;  ///< tiles whose M a task holds
   static constexpr Index task_terms = 64;                           ///< C_in whose V a task holds
-  static constexpr Index private_terms = 64;  ///< up to so many C_in a task makes its own U
-  static constexpr Index private_tiles = 32 / tile_rows * tile_rows;  ///< tiles of such a task
-  static constexpr Index task_rows = 64 / tile_rows * tile_rows;      ///< C_in of a task of weights
+  static constexpr Index private_terms = 256;  ///< up to so many C_in a task makes its own U
+  static constexpr Index private_tiles = 4 * tile_rows;           ///< tiles of such a task
+  static constexpr Index task_rows = 64 / tile_rows * tile_rows;  ///< C_in of a task of weights
   /// Rows of weights asked for before they are transformed: the nine taps of a row often lie a
   /// power of two apart, and more rows would push each other out of the same few sets of the first
   /// level.
@@ -200,8 +200,9 @@ class PanelTask {
     write(m.data(), block + first, count, panel, epilogue);
   }
 
-  /// Tiles [first, first + count), all of u, with the panel's weights at hand. The maps, which may
-  /// lie in memory, are asked for during the products: y, and x of the next so many tiles.
+  /// Tiles [first, first + count), all of u, with the weights at hand, a v for every task_terms
+  /// channels. The maps, which may lie in memory, are asked for during the products: y, and x of
+  /// the next so many tiles.
   void run_private(const Planes<T>& u, Index first, Index count, Index panel, const T* v,
                    const T* x, const Epilogue<T>& epilogue) const {
     Scratch<T> m(products * m_plane);
@@ -209,18 +210,21 @@ class PanelTask {
     const auto place = [&](Index tile, Index size) { return std::min(tile, tiles) * size / tiles; };
     const Index in = g_.N * g_.in_H * g_.in_W * C_in_ / cache_line<T>, out = g_.N * g_.OH * g_.OW;
     const Index line = place(first + count, in), lines = place(first + 2 * count, in) - line;
-    const Index calls = tiles_multiplied(count);
+    const Index calls = tiles_multiplied(count) * chunks();
     Ahead pixels_y(place(first, out), place(first + count, out), calls);
     Ahead lines_x(line + panel * lines / panels, line + (panel + 1) * lines / panels, calls);
-    multiply(u, 0, count, 0, C_in_, v, m.data(), [&] {
-      pixels_y.ask([&](Index pixel) {
-        T* y = epilogue.y + pixel * C_out_ + panel * width;
-        for (int q = 0; q < packs; ++q) __builtin_prefetch(y + q * simd::width<T>, 1, 2);
+    for (Index k = 0; k < C_in_; k += S::task_terms, v += v_size)
+      multiply(u, 0, count, k, std::min(S::task_terms, C_in_ - k), v, m.data(), [&] {
+        pixels_y.ask([&](Index pixel) {
+          T* y = epilogue.y + pixel * C_out_ + panel * width;
+          for (int q = 0; q < packs; ++q) __builtin_prefetch(y + q * simd::width<T>, 1, 2);
+        });
+        lines_x.ask([&](Index l) { __builtin_prefetch(x + l * cache_line<T>, 0, 2); });
       });
-      lines_x.ask([&](Index l) { __builtin_prefetch(x + l * cache_line<T>, 0, 2); });
-    });
     write(m.data(), first, count, panel, epilogue);
   }
+
+  Index chunks() const { return (C_in_ + S::task_terms - 1) / S::task_terms; }
 
   /// Writes v, 36 planes (terms, width) of one panel.
   void transform_weights(Index panel, Index first, Index terms, T* v) const {
@@ -349,13 +353,14 @@ void convolve(const Window& g, View<const T> x, const Filters<T>& w, Index C_out
   const auto fill = [&](Index first, Index count, const Planes<T>& u) {
     fill_planes<InputTransform>(x.data, g.input(), C_in, g.padding, tiling, first, count, u);
   };
-  if (C_in <= S::private_terms && tiles >= 4 * S::task_tiles) {
-    static_assert(S::private_terms <= S::task_terms && S::private_tiles <= S::task_tiles);
+  if (C_in <= S::private_terms && tiles >= std::max(C_in, 8 * S::private_tiles)) {
     const PanelTask<T, S, S::private_tiles> work(g, C_in, C_out, w);
-    constexpr Index v_size = work.v_size;
-    Scratch<T> v(panels * v_size);
-    parallel_for(panels, [&](Index panel) {
-      work.transform_weights(panel, 0, C_in, v.data() + panel * v_size);
+    const Index chunks = work.chunks();
+    Scratch<T> v(panels * chunks * work.v_size);
+    parallel_for(panels * chunks, [&](Index id) {
+      const Index first = id % chunks * S::task_terms;
+      work.transform_weights(id / chunks, first, std::min(S::task_terms, C_in - first),
+                             v.data() + id * work.v_size);
     });
     parallel_for((tiles + S::private_tiles - 1) / S::private_tiles, [&](Index task) {
       const Index first = task * S::private_tiles,
@@ -364,7 +369,8 @@ void convolve(const Window& g, View<const T> x, const Filters<T>& w, Index C_out
       const Planes<T> u(memory.data(), S::private_tiles, C_in);
       fill(first, count, u);
       for (Index panel = 0; panel < panels; ++panel)
-        work.run_private(u, first, count, panel, v.data() + panel * v_size, x.data, epilogue);
+        work.run_private(u, first, count, panel, v.data() + panel * chunks * work.v_size, x.data,
+                         epilogue);
     });
     return;
   }
