@@ -69,6 +69,7 @@ TEST_CASE("winograd: every size against the plain loops, in double") {
                         {5, 8, 6, 64, 97, same},
                         {1, 28, 17, 48, 50, same},
                         {23, 9, 13, 67, 35, same},
+                        {33, 15, 13, 33, 48, same},
                         {2, 8, 9, 50, 49, {1, {0, 0, 0, 0}}},
                         {2, 8, 7, 49, 51, {1, {0, 1, 2, 0}}},
                         {1, 6, 6, 130, 49, {1, Padding::same(2)}}};

@@ -27,7 +27,8 @@ struct Sizes {
   static constexpr Index task_tiles = 128 / tile_rows * tile_rows;  ///< tiles whose M a task holds
   static constexpr Index task_terms = 64;                           ///< C_in whose V a task holds
   static constexpr Index private_terms = 256;  ///< up to so many C_in a task makes its own U
-  static constexpr Index private_tiles = 4 * tile_rows;           ///< tiles of such a task
+  static constexpr Index private_tiles = 4 * tile_rows;  ///< tiles of such a task
+  static constexpr Index narrow_weights = 2048;  ///< C_in C_out whose gradient is summed for all
   static constexpr Index task_rows = 64 / tile_rows * tile_rows;  ///< C_in of a task of weights
   /// Rows of weights asked for before they are transformed: the nine taps of a row often lie a
   /// power of two apart, and more rows would push each other out of the same few sets of the first
@@ -427,12 +428,112 @@ void add_weight_gradient(const Planes<T>& u, const Planes<T>& z, Index tiles, In
     }
 }
 
+/// The weight gradient of narrow layers: a task takes a share of the tiles, for all channels. Its
+/// sums V', and U and Z of a few tiles at a time, stay in the second-level cache. The shares are
+/// added in order.
+template <class T, class S>
+class NarrowWeightGradient {
+ public:
+  static constexpr Index shares = 8, width = panel_width<T, packs>;
+
+  NarrowWeightGradient(const Window& g, View<const T> x, View<const T> dy)
+      : g_(g),
+        x_(x),
+        dy_(dy),
+        tiling_(g),
+        C_in_(x.shape.back()),
+        C_out_(dy.shape.back()),
+        panels_((C_out_ + width - 1) / width),
+        rows_((C_in_ + tile_rows - 1) / tile_rows * tile_rows),
+        plane_(panels_ * rows_ * width + Planes<T>::gap),
+        sums_(shares * products * plane_) {}
+
+  /// True if the sums fill less than half of the cache and every share has tiles enough.
+  static bool pays(Index tiles, Index C_in, Index C_out) {
+    return C_in * C_out <= S::narrow_weights && tiles >= 2 * shares * S::private_tiles;
+  }
+
+  void write(T* dw) const {
+    parallel_for(shares, [&](Index share) { add_share(share); });
+    parallel_for(C_in_, [&](Index row) {
+      for (Index c = 0; c < C_out_; c += simd::width<T>) {
+        const Index valid = std::min(simd::width<T>, C_out_ - c);
+        const T* sums = sums_.data() + (c / width * rows_ + row) * width + c % width;
+        transform<FilterGradient, T>(
+            [&](int i, int j) {
+              const T* sum = sums + (i * inputs + j) * plane_;
+              simd::Pack<T> total = simd::load(sum);
+              for (Index share = 1; share < shares; ++share)
+                total += simd::load(sum + share * products * plane_);
+              return total;
+            },
+            [&](int i, int j, const simd::Pack<T>& value) {
+              simd::store_partial(dw + ((i * taps + j) * C_in_ + row) * C_out_ + c, value, valid);
+            });
+      }
+    });
+  }
+
+ private:
+  void add_share(Index share) const {
+    const Index tiles = tiling_.count(), end = (share + 1) * tiles / shares;
+    T* sums = sums_.data() + share * products * plane_;
+    std::fill_n(sums, products * plane_, T(0));
+    const Index u_size = Planes<T>::size(S::private_tiles, C_in_);
+    Scratch<T> memory(u_size + Planes<T>::size(S::private_tiles, C_out_));
+    const Planes<T> u(memory.data(), S::private_tiles, C_in_);
+    const Planes<T> z(memory.data() + u_size, S::private_tiles, C_out_);
+    for (Index first = share * tiles / shares; first < end; first += S::private_tiles) {
+      const Index count = std::min(S::private_tiles, end - first);
+      fill_planes<InputTransform>(x_.data, g_.input(), C_in_, g_.padding, tiling_, first, count, u);
+      fill_planes<OutputGradient>(dy_.data, MapExtent{g_.OH, g_.OW}, C_out_, {}, tiling_, first,
+                                  count, z);
+      add_products(u, z, first, count, sums);
+    }
+  }
+
+  /// Asks for the maps of the next tiles, which may lie in memory, a value further with every term.
+  void add_products(const Planes<T>& u, const Planes<T>& z, Index first, Index count,
+                    T* sums) const {
+    const Index calls = products * panels_ * rows_ / tile_rows, half = (calls + 1) / 2;
+    const auto map_ahead = [&](View<const T> map) {
+      const Index tiles = tiling_.count(), size = map.shape.size();
+      const Index from = std::min(first + count, tiles) * size / tiles;
+      const Index to = std::min(first + 2 * count, tiles) * size / tiles;
+      return std::pair(map.data + from, (to - from + half * count - 1) / (half * count));
+    };
+    const auto [x, x_step] = map_ahead(x_);
+    const auto [dy, dy_step] = map_ahead(dy_);
+    Index call = 0;
+    for (Index i = 0; i < products; ++i)
+      for (Index panel = 0; panel < panels_; ++panel)
+        for (Index r = 0; r < rows_; r += tile_rows, ++call) {
+          T* sum = sums + i * plane_ + (panel * rows_ + r) * width;
+          Tile<T, packs> tile;
+          tile.load(sum);
+          tile.add_outer(
+              u.at(i, 0) + r, u.row, count, z.at(i, 0) + panel * width, z.row,
+              call < half ? x + call * count * x_step : dy + (call - half) * count * dy_step,
+              call < half ? x_step : dy_step);
+          tile.store(sum);
+        }
+  }
+
+  const Window& g_;
+  View<const T> x_, dy_;
+  Tiling tiling_;
+  Index C_in_, C_out_, panels_, rows_, plane_;
+  Scratch<T> sums_;
+};
+
 /// Writes dw (3, 3, C_in, C_out) from x (N, H, W, C_in) and dy (N, OH, OW, C_out).
 template <class T, class S = Sizes>
 void weight_gradient(const Window& g, View<const T> x, View<const T> dy, T* dw) {
   constexpr Index width = panel_width<T, packs>;
   const Tiling tiling(g);
   const Index C_in = x.shape.back(), C_out = dy.shape.back(), tiles = tiling.count();
+  using Narrow = NarrowWeightGradient<T, S>;
+  if (Narrow::pays(tiles, C_in, C_out)) return Narrow(g, x, dy).write(dw);
   constexpr Index wanted_tasks = 4;
   const Index panels = (C_out + width - 1) / width;
   // Narrow layers get shorter tasks, so that there are some for other threads.
