@@ -23,7 +23,9 @@ inline constexpr T a = std::numbers::sqrt2_v<T> / 2;
 template <class T>
 inline constexpr T b = std::numbers::sqrt2_v<T>;
 
-// Each maps `from` packs to `to` packs along one axis.
+// Each maps `from` packs to `to` packs along one axis. Every product that is added is an explicit
+// fma(): a compiler left to fuse products and sums does so differently from copy to copy of the
+// code, and a tile's bits would depend on who transforms it.
 
 struct InputTransform {  // B^T
   static constexpr int from = inputs, to = inputs;
@@ -32,13 +34,12 @@ struct InputTransform {  // B^T
     using P = simd::Pack<T>;
     const P even1 = simd::fma<T>(P(T(-2)), d[2], d[4]),
             even2 = simd::fma<T>(P(T(-0.5)), d[2], d[4]);
-    const P odd1 = simd::fma<T>(P(T(-2)), d[1], d[3]) * P(a<T>);
-    const P odd2 = simd::fma<T>(P(T(-0.5)), d[1], d[3]) * P(b<T>);
+    const P odd1 = simd::fma<T>(P(T(-2)), d[1], d[3]), odd2 = simd::fma<T>(P(T(-0.5)), d[1], d[3]);
     v[0] = simd::fma<T>(P(T(-2.5)), d[2], d[4]) + d[0];
-    v[1] = even1 + odd1;
-    v[2] = even1 - odd1;
-    v[3] = even2 + odd2;
-    v[4] = even2 - odd2;
+    v[1] = simd::fma<T>(P(a<T>), odd1, even1);
+    v[2] = simd::fma<T>(P(-a<T>), odd1, even1);
+    v[3] = simd::fma<T>(P(b<T>), odd2, even2);
+    v[4] = simd::fma<T>(P(-b<T>), odd2, even2);
     v[5] = simd::fma<T>(P(T(-2.5)), d[3], d[5]) + d[1];
   }
 };
@@ -50,12 +51,12 @@ struct FilterTransform {  // G
     using P = simd::Pack<T>;
     const P even1 = simd::fma<T>(P(T(0.5)), w[2], w[0]) * P(T(-2) / 3);
     const P even2 = simd::fma<T>(P(T(2)), w[2], w[0]) * P(T(1) / 6);
-    const P odd1 = w[1] * P(T(-2) / 3 * a<T>), odd2 = w[1] * P(b<T> / 6);
+    constexpr T odd1 = T(-2) / 3 * a<T>, odd2 = b<T> / 6;
     v[0] = w[0];
-    v[1] = even1 + odd1;
-    v[2] = even1 - odd1;
-    v[3] = even2 + odd2;
-    v[4] = even2 - odd2;
+    v[1] = simd::fma<T>(P(odd1), w[1], even1);
+    v[2] = simd::fma<T>(P(-odd1), w[1], even1);
+    v[3] = simd::fma<T>(P(odd2), w[1], even2);
+    v[4] = simd::fma<T>(P(-odd2), w[1], even2);
     v[5] = w[2];
   }
 };
@@ -65,8 +66,8 @@ struct FilterGradient {  // G^T
   template <class T>
   static void apply(const simd::Pack<T>* v, simd::Pack<T>* w) {
     using P = simd::Pack<T>;
-    const P even1 = (v[1] + v[2]) * P(T(-2) / 3), even2 = (v[3] + v[4]) * P(T(1) / 6);
-    w[0] = v[0] + (even1 + even2);
+    const P sum1 = v[1] + v[2], even1 = sum1 * P(T(-2) / 3), even2 = (v[3] + v[4]) * P(T(1) / 6);
+    w[0] = v[0] + simd::fma<T>(P(T(-2) / 3), sum1, even2);
     w[1] = simd::fma<T>(v[1] - v[2], P(T(-2) / 3 * a<T>), (v[3] - v[4]) * P(b<T> / 6));
     w[2] = simd::fma<T>(P(T(0.5)), even1, simd::fma<T>(P(T(2)), even2, v[5]));
   }
@@ -77,12 +78,12 @@ struct OutputTransform {  // A^T
   template <class T>
   static void apply(const simd::Pack<T>* m, simd::Pack<T>* y) {
     using P = simd::Pack<T>;
-    const P even1 = m[1] + m[2], odd1 = (m[1] - m[2]) * P(a<T>);
-    const P even2 = m[3] + m[4], odd2 = (m[3] - m[4]) * P(b<T>);
+    const P even1 = m[1] + m[2], odd1 = m[1] - m[2];
+    const P even2 = m[3] + m[4], odd2 = m[3] - m[4];
     y[0] = m[0] + (even1 + even2);
-    y[1] = odd1 + odd2;
+    y[1] = simd::fma<T>(P(a<T>), odd1, odd2 * P(b<T>));
     y[2] = simd::fma<T>(P(T(0.5)), even1, even2 * P(T(2)));
-    y[3] = simd::fma<T>(P(T(0.5)), odd1, simd::fma<T>(P(T(2)), odd2, m[5]));
+    y[3] = simd::fma<T>(P(a<T> / 2), odd1, simd::fma<T>(P(2 * b<T>), odd2, m[5]));
   }
 };
 
@@ -92,13 +93,12 @@ struct OutputGradient {  // A
   static void apply(const simd::Pack<T>* y, simd::Pack<T>* m) {
     using P = simd::Pack<T>;
     const P even1 = simd::fma<T>(P(T(0.5)), y[2], y[0]), even2 = simd::fma<T>(P(T(2)), y[2], y[0]);
-    const P odd1 = simd::fma<T>(P(T(0.5)), y[3], y[1]) * P(a<T>);
-    const P odd2 = simd::fma<T>(P(T(2)), y[3], y[1]) * P(b<T>);
+    const P odd1 = simd::fma<T>(P(T(0.5)), y[3], y[1]), odd2 = simd::fma<T>(P(T(2)), y[3], y[1]);
     m[0] = y[0];
-    m[1] = even1 + odd1;
-    m[2] = even1 - odd1;
-    m[3] = even2 + odd2;
-    m[4] = even2 - odd2;
+    m[1] = simd::fma<T>(P(a<T>), odd1, even1);
+    m[2] = simd::fma<T>(P(-a<T>), odd1, even1);
+    m[3] = simd::fma<T>(P(b<T>), odd2, even2);
+    m[4] = simd::fma<T>(P(-b<T>), odd2, even2);
     m[5] = y[3];
   }
 };
