@@ -3,11 +3,12 @@
 //   planes U[i] (tiles, C_in) of the input, V[i] (C_in, C_out) of the weights, M[i] = U[i] V[i]
 //   weight gradient: V'[i] = U[i]^T Z[i] over tiles, Z the planes of dy
 //
-// A tile is 4x4 pixels of the output. U and Z of a block of tiles are made first, by all threads;
-// they are sized for the shared cache. Then each task takes a panel of output channels: its V and M
-// stay in the second-level cache. Few channels leave room there for U too: then a task makes its
-// own, for all panels, if there are tasks enough. Each tile's sums run over C_in in ascending
-// order, so that an image's bits do not depend on its batch.
+// A tile is 4x4 pixels of the output. With tiles enough, V is made first, and a task makes U for a
+// few tiles and multiplies it by all of V: U and M stay in the second-level cache, and the maps
+// that come next are asked for meanwhile. With few tiles or many channels, U of a block of tiles is
+// made first, by all threads and sized for the shared cache; then each task takes a panel of output
+// channels, whose V and M stay in the second level. Either way each tile's sums run over C_in in
+// ascending order, so that an image's bits do not depend on its batch.
 //
 // SPDX-License-Identifier: MIT
 #pragma once
@@ -28,7 +29,7 @@ struct Sizes {
   static constexpr Index task_terms = 64;                           ///< C_in whose V a task holds
   static constexpr Index private_terms = 256;  ///< up to so many C_in a task makes its own U
   static constexpr Index private_tiles = 4 * tile_rows;  ///< tiles of such a task
-  static constexpr Index narrow_weights = 2048;  ///< C_in C_out whose gradient is summed for all
+  static constexpr Index narrow_weights = 2048;  ///< up to so many C_in C_out, gradients by shares
   static constexpr Index task_rows = 64 / tile_rows * tile_rows;  ///< C_in of a task of weights
   /// Rows of weights asked for before they are transformed: the nine taps of a row often lie a
   /// power of two apart, and more rows would push each other out of the same few sets of the first
