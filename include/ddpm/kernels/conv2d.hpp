@@ -6,8 +6,8 @@
 // Letters: N images, H x W in, OH x OW out, C_in, C_out, kernel KH x KW, stride s. NHWC; weights
 // (KH, KW, C_in, C_out). Direct and register-blocked: see tile.hpp and gather.hpp. The data
 // gradient is the same product over the phases of the stride, the weight gradient an outer product
-// over pixels. Large 3x3 layers of stride 1 go through winograd.hpp; conv_algorithm.hpp has the
-// rule.
+// over pixels. Large 3x3 layers of stride 1 go through winograd.hpp (conv_algorithm.hpp has the
+// rule), layers of few channels through narrow_conv.hpp.
 //
 // SPDX-License-Identifier: MIT
 #pragma once

@@ -113,9 +113,10 @@ void locate_forward(const Window& g, const T* x, Index C, const T* zeros, Index 
       for (Index kh = 0; kh < g.KH; ++kh)
         for (Index kw = 0; kw < g.KW; ++kw, tap += tap_stride) {
           const Index step = (kh * g.W + kw) * C;
-          for (Index r = 0; r < rows; ++r)
-            tap[r] = map.has_row(top[r] + kh) & map.has_column(left[r] + kw) ? x + corner[r] + step
-                                                                             : zeros;
+          for (Index r = 0; r < rows; ++r) {
+            const bool inside = map.has_row(top[r] + kh) && map.has_column(left[r] + kw);
+            tap[r] = inside ? x + corner[r] + step : zeros;
+          }
         }
     }
   }
