@@ -1,6 +1,6 @@
 // Winograd's blocking and the register tile, for those who tune them: each size is a template
-// parameter, here beside the default. A forward pass of 8 images of 16 x 16, and of one image; the
-// weight gradient of the former; tiles on operands in the first-level cache.
+// parameter, here beside the default. Forward passes of 8 images of 16 x 16, of one and of 32
+// (whose tasks make their own U); weight gradients; tiles on operands in the first-level cache.
 #include "ddpm/kernels/conv2d.hpp"
 
 #include "../peak.hpp"
@@ -30,6 +30,18 @@ struct Block16MB : Sizes {
 };
 struct Rows32 : Sizes {
   static constexpr Index task_rows = 32 / kernels::tile_rows * kernels::tile_rows;
+};
+struct Private2 : Sizes {
+  static constexpr Index private_tiles = 2 * kernels::tile_rows;
+};
+struct Private8 : Sizes {
+  static constexpr Index private_tiles = 8 * kernels::tile_rows;
+};
+struct NoPrivate : Sizes {
+  static constexpr Index private_terms = 0;
+};
+struct NoNarrow : Sizes {
+  static constexpr Index narrow_weights = 0;
 };
 struct Ahead12 : Sizes {
   static constexpr Index filters_ahead = 12;
@@ -90,6 +102,10 @@ void layers(benchmark::internal::Benchmark* benchmark) {
   benchmark->ArgNames({"N", "C"})->UseRealTime()->Args({8, 256})->Args({1, 256});
 }
 
+void many(benchmark::internal::Benchmark* benchmark) {
+  benchmark->ArgNames({"N", "C"})->UseRealTime()->Args({32, 32})->Args({32, 128});
+}
+
 BENCHMARK(forward<Sizes>)->Name("winograd/default")->Apply(layers);
 BENCHMARK(forward<Tiles64>)->Name("winograd/task_tiles:64")->Apply(layers);
 BENCHMARK(forward<Tiles192>)->Name("winograd/task_tiles:192")->Apply(layers);
@@ -98,6 +114,12 @@ BENCHMARK(forward<Terms128>)->Name("winograd/task_terms:128")->Apply(layers);
 BENCHMARK(forward<Block1MB>)->Name("winograd/block_bytes:1M")->Apply(layers);
 BENCHMARK(forward<Block16MB>)->Name("winograd/block_bytes:16M")->Apply(layers);
 BENCHMARK(forward<Ahead12>)->Name("winograd/filters_ahead:12")->Apply(layers);
+BENCHMARK(forward<Sizes>)->Name("winograd_private/default")->Apply(many);
+BENCHMARK(forward<Private2>)->Name("winograd_private/private_tiles:2")->Apply(many);
+BENCHMARK(forward<Private8>)->Name("winograd_private/private_tiles:8")->Apply(many);
+BENCHMARK(forward<NoPrivate>)->Name("winograd_private/private_terms:0")->Apply(many);
+BENCHMARK(weight_gradient<Sizes>)->Name("winograd_narrow/default")->Apply(many);
+BENCHMARK(weight_gradient<NoNarrow>)->Name("winograd_narrow/narrow_weights:0")->Apply(many);
 BENCHMARK(weight_gradient<Sizes>)->Name("winograd_weights/default")->Apply(layers);
 BENCHMARK(weight_gradient<Rows32>)->Name("winograd_weights/task_rows:32")->Apply(layers);
 BENCHMARK(weight_gradient<Block1MB>)->Name("winograd_weights/block_bytes:1M")->Apply(layers);

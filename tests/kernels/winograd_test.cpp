@@ -96,9 +96,9 @@ TEST_CASE("winograd: every size against the plain loops, in double") {
 
 TEST_CASE("winograd: the presets' layers in float stay within 2e-5 of double, at worst 1e-4") {
   // Images a batch, map, channels in and out.
-  const Index layers[][4] = {{12, 32, 128, 128}, {1, 32, 384, 128}, {4, 16, 256, 256},
-                             {2, 16, 512, 256},  {8, 8, 256, 256},  {8, 8, 512, 256},
-                             {8, 28, 64, 64},    {8, 14, 128, 128}, {8, 16, 64, 64}};
+  const Index layers[][4] = {
+      {12, 32, 128, 128}, {1, 32, 384, 128}, {4, 16, 256, 256}, {2, 16, 512, 256}, {8, 8, 256, 256},
+      {8, 8, 512, 256},   {8, 28, 64, 64},   {8, 14, 128, 128}, {8, 16, 64, 64},   {8, 32, 32, 32}};
   for (const auto& layer : layers) {
     const Index N = layer[0], size = layer[1], in = layer[2], out = layer[3];
     CAPTURE(size);
@@ -133,23 +133,26 @@ TEST_CASE("winograd: bias and residual enter as sums") {
 }
 
 TEST_CASE("winograd: an image's bits do not depend on its batch, nor results on the threads") {
-  const auto x = random_tensor<float>({70, 8, 8, 64}, 1),
-             w = random_tensor<float>({3, 3, 64, 80}, 2);
-  const auto dy = random_tensor<float>({70, 8, 8, 80}, 3);
-  const Results<float> all(x, w, dy, same);
-  const Tensor<float> one({1, 8, 8, 80});
-  kernels::conv2d_forward<float>(x.slice(66, 1), w, {}, {}, same, one);
-  CHECK(std::memcmp(one.data(), all.y.slice(66, 1).data, std::size_t(one.size()) * 4) == 0);
-
+  // Both cuts of the forward pass (one image, many), and of the weight gradient (wide, narrow).
+  const Index layers[][3] = {{70, 64, 80}, {130, 33, 48}};
   const int threads = num_threads();
-  for (const int other : {1, 2, 4}) {
-    set_num_threads(other);
-    const Results<float> again(x, w, dy, same);
-    CHECK(same_bits(again.y, all.y));
-    CHECK(same_bits(again.dx, all.dx));
-    CHECK(same_bits(again.dw, all.dw));
+  for (const auto& [N, in, out] : layers) {
+    const auto x = random_tensor<float>({N, 8, 8, in}, 1),
+               w = random_tensor<float>({3, 3, in, out}, 2);
+    const auto dy = random_tensor<float>({N, 8, 8, out}, 3);
+    const Results<float> all(x, w, dy, same);
+    const Tensor<float> one({1, 8, 8, out});
+    kernels::conv2d_forward<float>(x.slice(66, 1), w, {}, {}, same, one);
+    CHECK(std::memcmp(one.data(), all.y.slice(66, 1).data, std::size_t(one.size()) * 4) == 0);
+    for (const int other : {1, 2, 4}) {
+      set_num_threads(other);
+      const Results<float> again(x, w, dy, same);
+      CHECK(same_bits(again.y, all.y));
+      CHECK(same_bits(again.dx, all.dx));
+      CHECK(same_bits(again.dw, all.dw));
+    }
+    set_num_threads(threads);
   }
-  set_num_threads(threads);
 }
 
 TEST_CASE("winograd: the switch, and what the rule leaves to the direct kernel") {

@@ -18,6 +18,7 @@
 #include "ddpm/kernels/narrow_conv.hpp"
 #include "ddpm/kernels/upsample.hpp"
 #include "ddpm/kernels/winograd.hpp"
+#include "ddpm/kernels/winograd_weights.hpp"
 
 namespace ddpm::inline DDPM_ABI {
 

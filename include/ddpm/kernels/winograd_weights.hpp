@@ -1,0 +1,183 @@
+// The weight gradient of winograd.hpp's convolution.
+//
+//   V'[i] = U[i]^T Z[i] over tiles     U: planes of the input, Z: of dy
+//
+// Narrow layers are cut by tiles: a task's U, Z and all of V' stay in its second-level cache. Wide
+// ones are cut by V': U and Z of a block of tiles are made first, by all threads and sized for the
+// shared cache.
+//
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "ddpm/kernels/winograd_planes.hpp"
+
+namespace ddpm::inline DDPM_ABI::kernels::winograd {
+
+/// One task of the weight gradient: rows [row, row + rows), at most task_rows, of one panel, over a
+/// block of tiles. Each pass over the tiles asks for one cache line a tile of the next product's
+/// planes, which lie too far apart for the machine to foresee.
+template <class T, class S>
+void add_weight_gradient(const Planes<T>& u, const Planes<T>& z, Index tiles, Index C_in,
+                         Index C_out, Index row, Index rows, Index panel, bool first_block, T* dw) {
+  constexpr Index width = panel_width<T, packs>, plane = S::task_rows * width + Planes<T>::gap;
+  const Index u_lines = (rows + cache_line<T> - 1) / cache_line<T>;
+  Scratch<T> v(products * plane);
+  for (Index i = 0; i < products; ++i)
+    for (Index r = 0; r < rows; r += tile_rows) {
+      const Index next = std::min<Index>(i + 1, products - 1), line = r / tile_rows;
+      const auto [ahead, ahead_stride] =
+          line < u_lines
+              ? std::pair(u.at(next, 0) + row + line * cache_line<T>, u.row)
+              : std::pair(z.at(next, 0) + panel * width + (line - u_lines) * cache_line<T> % width,
+                          z.row);
+      Tile<T, packs> tile;
+      tile.clear();
+      tile.add_outer(u.at(i, 0) + row + r, u.row, tiles, z.at(i, 0) + panel * width, z.row, ahead,
+                     ahead_stride);
+      tile.store(v.data() + i * plane + r * width);
+    }
+  for (Index r = 0; r < rows; ++r)
+    for (Index q = 0, c = panel * width; q < packs && c < C_out; ++q, c += simd::width<T>) {
+      const Index valid = std::min(simd::width<T>, C_out - c);
+      transform<FilterGradient, T>(
+          [&](int i, int j) {
+            return simd::load(v.data() + (i * inputs + j) * plane + r * width + q * simd::width<T>);
+          },
+          [&](int i, int j, simd::Pack<T> value) {
+            T* target = dw + ((i * taps + j) * C_in + row + r) * C_out + c;
+            if (!first_block) value += simd::load_partial(target, valid);
+            simd::store_partial(target, value, valid);
+          });
+    }
+}
+
+/// The weight gradient of narrow layers: a task takes a share of the tiles, for all channels. Its
+/// sums V', and U and Z of a few tiles at a time, stay in the second-level cache. The shares are
+/// added in order.
+template <class T, class S>
+class NarrowWeightGradient {
+ public:
+  static constexpr Index shares = 8, width = panel_width<T, packs>;
+
+  NarrowWeightGradient(const Window& g, View<const T> x, View<const T> dy)
+      : g_(g),
+        x_(x),
+        dy_(dy),
+        tiling_(g),
+        C_in_(x.shape.back()),
+        C_out_(dy.shape.back()),
+        panels_((C_out_ + width - 1) / width),
+        rows_((C_in_ + tile_rows - 1) / tile_rows * tile_rows),
+        plane_(panels_ * rows_ * width + Planes<T>::gap),
+        sums_(shares * products * plane_) {}
+
+  /// True if the sums fill less than half of the cache and every share has tiles enough.
+  static bool pays(Index tiles, Index C_in, Index C_out) {
+    return C_in * C_out <= S::narrow_weights && tiles >= 2 * shares * S::private_tiles;
+  }
+
+  void write(T* dw) const {
+    parallel_for(shares, [&](Index share) { add_share(share); });
+    parallel_for(C_in_, [&](Index row) {
+      for (Index c = 0; c < C_out_; c += simd::width<T>) {
+        const Index valid = std::min(simd::width<T>, C_out_ - c);
+        const T* sums = sums_.data() + (c / width * rows_ + row) * width + c % width;
+        transform<FilterGradient, T>(
+            [&](int i, int j) {
+              const T* sum = sums + (i * inputs + j) * plane_;
+              simd::Pack<T> total = simd::load(sum);
+              for (Index share = 1; share < shares; ++share)
+                total += simd::load(sum + share * products * plane_);
+              return total;
+            },
+            [&](int i, int j, const simd::Pack<T>& value) {
+              simd::store_partial(dw + ((i * taps + j) * C_in_ + row) * C_out_ + c, value, valid);
+            });
+      }
+    });
+  }
+
+ private:
+  void add_share(Index share) const {
+    const Index tiles = tiling_.count(), end = (share + 1) * tiles / shares;
+    T* sums = sums_.data() + share * products * plane_;
+    std::fill_n(sums, products * plane_, T(0));
+    const Index u_size = Planes<T>::size(S::private_tiles, C_in_);
+    Scratch<T> memory(u_size + Planes<T>::size(S::private_tiles, C_out_));
+    const Planes<T> u(memory.data(), S::private_tiles, C_in_);
+    const Planes<T> z(memory.data() + u_size, S::private_tiles, C_out_);
+    for (Index first = share * tiles / shares; first < end; first += S::private_tiles) {
+      const Index count = std::min(S::private_tiles, end - first);
+      fill_planes<InputTransform>(x_.data, g_.input(), C_in_, g_.padding, tiling_, first, count, u);
+      fill_planes<OutputGradient>(dy_.data, MapExtent{g_.OH, g_.OW}, C_out_, {}, tiling_, first,
+                                  count, z);
+      add_products(u, z, first, count, sums);
+    }
+  }
+
+  /// Asks for the maps of the next tiles, which may lie in memory, a value further with every term.
+  void add_products(const Planes<T>& u, const Planes<T>& z, Index first, Index count,
+                    T* sums) const {
+    const Index calls = products * panels_ * rows_ / tile_rows, half = (calls + 1) / 2;
+    const auto map_ahead = [&](View<const T> map) {
+      const Index tiles = tiling_.count(), size = map.shape.size();
+      const Index from = std::min(first + count, tiles) * size / tiles;
+      const Index to = std::min(first + 2 * count, tiles) * size / tiles;
+      return std::pair(map.data + from, (to - from + half * count - 1) / (half * count));
+    };
+    const auto [x, x_step] = map_ahead(x_);
+    const auto [dy, dy_step] = map_ahead(dy_);
+    Index call = 0;
+    for (Index i = 0; i < products; ++i)
+      for (Index panel = 0; panel < panels_; ++panel)
+        for (Index r = 0; r < rows_; r += tile_rows, ++call) {
+          T* sum = sums + i * plane_ + (panel * rows_ + r) * width;
+          Tile<T, packs> tile;
+          tile.load(sum);
+          tile.add_outer(
+              u.at(i, 0) + r, u.row, count, z.at(i, 0) + panel * width, z.row,
+              call < half ? x + call * count * x_step : dy + (call - half) * count * dy_step,
+              call < half ? x_step : dy_step);
+          tile.store(sum);
+        }
+  }
+
+  const Window& g_;
+  View<const T> x_, dy_;
+  Tiling tiling_;
+  Index C_in_, C_out_, panels_, rows_, plane_;
+  Scratch<T> sums_;
+};
+
+/// Writes dw (3, 3, C_in, C_out) from x (N, H, W, C_in) and dy (N, OH, OW, C_out).
+template <class T, class S = Sizes>
+void weight_gradient(const Window& g, View<const T> x, View<const T> dy, T* dw) {
+  constexpr Index width = panel_width<T, packs>;
+  const Tiling tiling(g);
+  const Index C_in = x.shape.back(), C_out = dy.shape.back(), tiles = tiling.count();
+  using Narrow = NarrowWeightGradient<T, S>;
+  if (Narrow::pays(tiles, C_in, C_out)) return Narrow(g, x, dy).write(dw);
+  constexpr Index wanted_tasks = 4;
+  const Index panels = (C_out + width - 1) / width;
+  // Narrow layers get shorter tasks, so that there are some for other threads.
+  Index tiles_of_rows = std::min(S::task_rows, C_in + tile_rows - 1) / tile_rows;
+  while (tiles_of_rows > 1 && C_in * panels < wanted_tasks * tiles_of_rows * tile_rows)
+    tiles_of_rows = (tiles_of_rows + 1) / 2;
+  const Index rows = tiles_of_rows * tile_rows, groups = (C_in + rows - 1) / rows;
+  const Index block = tiles_of_block<T, S>(tiles, C_in + C_out);
+  Scratch<T> memory(Planes<T>::size(block, C_in) + Planes<T>::size(block, C_out));
+  const Planes<T> u(memory.data(), block, C_in);
+  const Planes<T> z(memory.data() + Planes<T>::size(block, C_in), block, C_out);
+  for (Index first = 0; first < tiles; first += block) {
+    const Index count = std::min(block, tiles - first);
+    fill_planes<InputTransform>(x.data, g.input(), C_in, g.padding, tiling, first, count, u);
+    fill_planes<OutputGradient>(dy.data, MapExtent{g.OH, g.OW}, C_out, {}, tiling, first, count, z);
+    parallel_for(groups * panels, [&](Index task) {
+      const Index row = task / panels * rows;
+      add_weight_gradient<T, S>(u, z, count, C_in, C_out, row, std::min(rows, C_in - row),
+                                task % panels, first == 0, dw);
+    });
+  }
+}
+
+}  // namespace ddpm::inline DDPM_ABI::kernels::winograd
