@@ -1,6 +1,7 @@
 // Winograd's blocking and the register tile, for those who tune them: each size is a template
 // parameter, here beside the default. Forward passes of 8 images of 16 x 16, of one and of 32
-// (whose tasks make their own U); weight gradients; tiles on operands in the first-level cache.
+// (whose tasks make their own U), and of one image's small maps; weight gradients; tiles on
+// operands in the first-level cache.
 #include "ddpm/kernels/conv2d.hpp"
 
 #include "../peak.hpp"
@@ -37,6 +38,9 @@ struct Private2 : Sizes {
 struct Private8 : Sizes {
   static constexpr Index private_tiles = 8 * kernels::tile_rows;
 };
+struct NoFew : Sizes {
+  static constexpr int few_tiles = 0;
+};
 struct NoPrivate : Sizes {
   static constexpr Index private_terms = 0;
 };
@@ -53,7 +57,7 @@ struct Layer {
   double flop;
 
   explicit Layer(const benchmark::State& state)
-      : x({state.range(0), 16, 16, state.range(1)}, 1.0F),
+      : x({state.range(0), state.range(2), state.range(2), state.range(1)}, 1.0F),
         w({3, 3, state.range(1), state.range(1)}, 1.0F),
         y(x.shape(), 1.0F),
         window(kernels::detail::conv_window<float>(x, w, {1, Padding::same(1)})),
@@ -99,11 +103,15 @@ void tile(benchmark::State& state) {
 }
 
 void layers(benchmark::internal::Benchmark* benchmark) {
-  benchmark->ArgNames({"N", "C"})->UseRealTime()->Args({8, 256})->Args({1, 256});
+  benchmark->ArgNames({"N", "C", "map"})->UseRealTime()->Args({8, 256, 16})->Args({1, 256, 16});
 }
 
 void many(benchmark::internal::Benchmark* benchmark) {
-  benchmark->ArgNames({"N", "C"})->UseRealTime()->Args({32, 32})->Args({32, 128});
+  benchmark->ArgNames({"N", "C", "map"})->UseRealTime()->Args({32, 32, 16})->Args({32, 128, 16});
+}
+
+void few(benchmark::internal::Benchmark* benchmark) {
+  benchmark->ArgNames({"N", "C", "map"})->UseRealTime()->Args({1, 256, 4})->Args({1, 256, 8});
 }
 
 BENCHMARK(forward<Sizes>)->Name("winograd/default")->Apply(layers);
@@ -114,6 +122,8 @@ BENCHMARK(forward<Terms128>)->Name("winograd/task_terms:128")->Apply(layers);
 BENCHMARK(forward<Block1MB>)->Name("winograd/block_bytes:1M")->Apply(layers);
 BENCHMARK(forward<Block16MB>)->Name("winograd/block_bytes:16M")->Apply(layers);
 BENCHMARK(forward<Ahead12>)->Name("winograd/filters_ahead:12")->Apply(layers);
+BENCHMARK(forward<Sizes>)->Name("winograd_few/default")->Apply(few);
+BENCHMARK(forward<NoFew>)->Name("winograd_few/few_tiles:0")->Apply(few);
 BENCHMARK(forward<Sizes>)->Name("winograd_private/default")->Apply(many);
 BENCHMARK(forward<Private2>)->Name("winograd_private/private_tiles:2")->Apply(many);
 BENCHMARK(forward<Private8>)->Name("winograd_private/private_tiles:8")->Apply(many);

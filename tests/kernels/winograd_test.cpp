@@ -63,6 +63,8 @@ TEST_CASE("winograd: every size against the plain loops, in double") {
   };
   // Maps that are no whole tiles, channels that are no whole packs or panels, every padding.
   const Case cases[] = {{1, 4, 4, 32, 32, same},
+                        {1, 4, 7, 37, 50, same},
+                        {1, 7, 5, 47, 33, same},
                         {2, 6, 5, 33, 48, same},
                         {3, 7, 7, 53, 67, same},
                         {2, 9, 13, 61, 48, same},
@@ -96,9 +98,10 @@ TEST_CASE("winograd: every size against the plain loops, in double") {
 
 TEST_CASE("winograd: the presets' layers in float stay within 2e-5 of double, at worst 1e-4") {
   // Images a batch, map, channels in and out.
-  const Index layers[][4] = {
-      {12, 32, 128, 128}, {1, 32, 384, 128}, {4, 16, 256, 256}, {2, 16, 512, 256}, {8, 8, 256, 256},
-      {8, 8, 512, 256},   {8, 28, 64, 64},   {8, 14, 128, 128}, {8, 16, 64, 64},   {8, 32, 32, 32}};
+  const Index layers[][4] = {{12, 32, 128, 128}, {1, 32, 384, 128}, {4, 16, 256, 256},
+                             {2, 16, 512, 256},  {8, 8, 256, 256},  {8, 8, 512, 256},
+                             {8, 28, 64, 64},    {8, 14, 128, 128}, {8, 16, 64, 64},
+                             {8, 32, 32, 32},    {1, 8, 256, 256},  {1, 4, 512, 256}};
   for (const auto& layer : layers) {
     const Index N = layer[0], size = layer[1], in = layer[2], out = layer[3];
     CAPTURE(size);
@@ -133,17 +136,18 @@ TEST_CASE("winograd: bias and residual enter as sums") {
 }
 
 TEST_CASE("winograd: an image's bits do not depend on its batch, nor results on the threads") {
-  // Both cuts of the forward pass (one image, many), and of the weight gradient (wide, narrow).
-  const Index layers[][3] = {{70, 64, 80}, {130, 33, 48}};
+  // Every cut of the forward pass (one image, a few, many), and of the weight gradient (wide,
+  // narrow). Images a batch, map, channels in and out.
+  const Index layers[][4] = {{70, 8, 64, 80}, {130, 8, 33, 48}, {20, 4, 70, 48}, {9, 11, 40, 64}};
   const int threads = num_threads();
-  for (const auto& [N, in, out] : layers) {
-    const auto x = random_tensor<float>({N, 8, 8, in}, 1),
+  for (const auto& [N, size, in, out] : layers) {
+    const auto x = random_tensor<float>({N, size, size, in}, 1),
                w = random_tensor<float>({3, 3, in, out}, 2);
-    const auto dy = random_tensor<float>({N, 8, 8, out}, 3);
+    const auto dy = random_tensor<float>({N, size, size, out}, 3);
     const Results<float> all(x, w, dy, same);
-    const Tensor<float> one({1, 8, 8, out});
-    kernels::conv2d_forward<float>(x.slice(66, 1), w, {}, {}, same, one);
-    CHECK(std::memcmp(one.data(), all.y.slice(66, 1).data, std::size_t(one.size()) * 4) == 0);
+    const Tensor<float> one({1, size, size, out});
+    kernels::conv2d_forward<float>(x.slice(N - 4, 1), w, {}, {}, same, one);
+    CHECK(std::memcmp(one.data(), all.y.slice(N - 4, 1).data, std::size_t(one.size()) * 4) == 0);
     for (const int other : {1, 2, 4}) {
       set_num_threads(other);
       const Results<float> again(x, w, dy, same);

@@ -6,41 +6,18 @@
 // of V: U and M stay in the second-level cache, and the maps that come next are asked for
 // meanwhile. With few tiles or many channels, U of a block of tiles is made first, by all threads
 // and sized for the shared cache; then each task takes a panel of output channels, whose V and M
-// stay in the second level. Either way each tile's sums run over C_in in ascending order, so that
-// an image's bits do not depend on its batch.
+// stay in the second level. For very few tiles see winograd_few.hpp. Always each tile's sums run
+// over C_in in ascending order, so that an image's bits do not depend on its batch.
 //
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include "ddpm/kernels/winograd_planes.hpp"
+#include "ddpm/kernels/winograd_few.hpp"
+#include "ddpm/kernels/winograd_panel.hpp"
 
 namespace ddpm::inline DDPM_ABI::kernels::winograd {
 
 inline constexpr int few_rows = tile_rows / 2;  ///< a small image's 8x8 map has four tiles
-
-/// Where the weights of a panel lie: as they are, (9, C_in, C_out), or packed by pack_panels().
-template <class T>
-struct Filters {
-  const T* data;
-  Index panel, tap, term;  ///< strides
-  Index columns;           ///< values that are there, from the first panel's start
-  bool flipped = false;    ///< turn the kernel by 180 degrees
-
-  static Filters plain(const T* w, Index C_in, Index C_out, Index width) {
-    return {w, width, C_in * C_out, C_out, C_out};
-  }
-  static Filters packed(const T* w, Index C_in, Index panels, Index width, bool flipped) {
-    return {w, taps * taps * C_in * width, C_in * width, width, panels * width, flipped};
-  }
-};
-
-/// What a convolution does once its sums are there.
-template <class T>
-struct Epilogue {
-  View<const T> bias;           ///< (C_out), (N, C_out) or empty
-  const T* residual = nullptr;  ///< laid out as the output
-  T* y = nullptr;
-};
 
 /// What is asked for a little at a time. Equal portions, so that the processor foresees the loop.
 class Ahead {
@@ -175,45 +152,13 @@ class PanelTask {
   void write(const T* m, Index first, Index count, Index panel, const Epilogue<T>& epilogue) const {
     PixelWalk at = tiling_.at(first);
     for (Index r = 0; r < count; ++r, at.next())
-      write_tile(m + r * width, at, panel * width, epilogue);
+      write_tile<m_plane, simd::width<T>>(g_, m + r * width, at, panel * width, C_out_, epilogue);
   }
 
   /// Asks for rows of the block's tiles that are multiplied next.
   static void prefetch_rows(const T* rows, Index stride, Index count, Index terms) {
     for (Index r = 0; r < count; ++r)
       for (Index k = 0; k < terms; k += cache_line<T>) __builtin_prefetch(rows + r * stride + k);
-  }
-
-  void write_tile(const T* m, const PixelWalk& at, Index first, const Epilogue<T>& out) const {
-    const Index rows = std::min<Index>(outputs, g_.OH - at.h * outputs);
-    const Index columns = std::min<Index>(outputs, g_.OW - at.w * outputs);
-    const T* bias = out.bias.data;
-    if (bias && out.bias.shape.rank() == 2) bias += at.n * C_out_;
-    for (Index c = first, q = 0; q < packs && c < C_out_; ++q, c += simd::width<T>) {
-      const Index valid = std::min(simd::width<T>, C_out_ - c);
-      const bool whole = valid == simd::width<T>;
-      const auto load = [&](const T* p) {
-        return whole ? simd::load(p) : simd::load_partial(p, valid);
-      };
-      simd::Pack<T> y[outputs][outputs];
-      transform<OutputTransform, T>(
-          [&](int i, int j) {
-            return simd::load(m + (i * inputs + j) * m_plane + q * simd::width<T>);
-          },
-          [&](int i, int j, const simd::Pack<T>& value) { y[i][j] = value; });
-      const simd::Pack<T> added = bias ? load(bias + c) : simd::Pack<T>(T(0));
-      for (Index i = 0; i < rows; ++i)
-        for (Index j = 0; j < columns; ++j) {
-          const Index place =
-              ((at.n * g_.OH + at.h * outputs + i) * g_.OW + at.w * outputs + j) * C_out_ + c;
-          simd::Pack<T> value = y[i][j] + added;
-          if (out.residual) value += load(out.residual + place);
-          if (whole)
-            simd::store(out.y + place, value);
-          else
-            simd::store_partial(out.y + place, value, valid);
-        }
-    }
   }
 
   const Window& g_;
@@ -240,6 +185,8 @@ void convolve(const Window& g, View<const T> x, const Filters<T>& w, Index C_out
   const auto fill = [&](Index first, Index count, const Planes<T>& u) {
     fill_planes<InputTransform>(x.data, g.input(), C_in, g.padding, tiling, first, count, u);
   };
+  if constexpr (S::few_tiles > 0)
+    if (tiles <= S::few_tiles) return convolve_few<T, S>(g, x, w, C_out, epilogue);
   if (private_pays<S>(tiles, C_in)) {
     const PanelTask<T, S, S::private_tiles> work(g, C_in, C_out, w);
     const Index chunks = work.chunks();

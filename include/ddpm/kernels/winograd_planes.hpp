@@ -21,6 +21,9 @@ struct Sizes {
   static constexpr Index block_bytes = Index{4} << 20;  ///< of all planes of one block of tiles
   static constexpr Index task_tiles = 128 / tile_rows * tile_rows;  ///< tiles whose M a task holds
   static constexpr Index task_terms = 64;                           ///< C_in whose V a task holds
+  /// Up to so many tiles the weights are not written as planes. The sums of so many tiles and a row
+  /// of the transformed kernel fill the registers.
+  static constexpr int few_tiles = tile_rows < 8 ? 2 : 4;
   static constexpr Index private_terms = 256;  ///< up to so many C_in a task makes its own U
   static constexpr Index private_tiles = 4 * tile_rows;  ///< tiles whose planes such a task holds
   static constexpr Index narrow_weights = 2048;  ///< C_in C_out whose V' a task holds, whole
@@ -46,7 +49,9 @@ struct Tiling {
 template <class T>
 struct Planes {
   T* data;
-  Index row, plane;  ///< strides
+  Index row, plane;                      ///< strides
+  Index pack = simd::width<T>;           ///< from one pack of a row to the next
+  Index row_packs = (row - gap) / pack;  ///< those past the columns are zero
 
   static constexpr Index gap = cache_line<T>;
   static Index row_stride(Index columns) {
@@ -58,6 +63,8 @@ struct Planes {
   }
   Planes(T* memory, Index tiles, Index columns)
       : data(memory), row(row_stride(columns)), plane(tiles * row + gap) {}
+  Planes(T* memory, Index row_, Index plane_, Index pack_, Index packs_)
+      : data(memory), row(row_), plane(plane_), pack(pack_), row_packs(packs_) {}
   T* at(Index product, Index tile) const { return data + product * plane + tile * row; }
 };
 
@@ -91,7 +98,7 @@ void fill_planes(const T* x, const MapExtent& map, Index C, const Padding& paddi
       }
       T* target = planes.at(0, tile);
       Index c = 0;
-      for (; c < C; c += width) {
+      for (; c < C; c += width, target += planes.pack) {
         const bool whole = c + width <= C;
         transform<Transform, T>(
             [&](int i, int j) {
@@ -99,12 +106,12 @@ void fill_planes(const T* x, const MapExtent& map, Index C, const Padding& paddi
               return whole ? simd::load(from_pixel) : simd::load_partial(from_pixel, C - c);
             },
             [&](int i, int j, const simd::Pack<T>& v) {
-              simd::store(target + (i * inputs + j) * planes.plane + c, v);
+              simd::store(target + (i * inputs + j) * planes.plane, v);
             });
       }
-      for (; c < planes.row - planes.gap; c += width)
+      for (; c < planes.row_packs * width; c += width, target += planes.pack)
         for (int i = 0; i < products; ++i)
-          simd::store(target + i * planes.plane + c, simd::Pack<T>(T(0)));
+          simd::store(target + i * planes.plane, simd::Pack<T>(T(0)));
     }
   });
 }
