@@ -20,8 +20,8 @@ void pack_panels(const T* b, Index taps, Index terms, Index columns, Index strid
   constexpr Index width = panel_width<T, Packs>;
   const Index panels = (columns + width - 1) / width;
   parallel_for(panels * taps, [&](Index task) {
-    const Index panel = task / taps, tap = task % taps;
-    T* target = packed + task * terms * width;
+    const Index tap = task / panels, panel = task % panels;
+    T* target = packed + (panel * taps + tap) * terms * width;
     if (transposed)
       pack_panel_transposed<T, Packs>({b + tap * columns * stride, columns, terms, stride},
                                       panel * width, target);

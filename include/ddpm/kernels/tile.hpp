@@ -169,25 +169,22 @@ void pack_panel(Matrix<const T> b, Index first, T* panel) {
   }
 }
 
-/// The same for b given transposed, (columns, terms).
+/// The same for b given transposed, (columns, terms). Asks for the rows that come next.
 template <class T, int Packs>
 void pack_panel_transposed(Matrix<const T> b, Index first, T* panel) {
-  constexpr Index width = panel_width<T, Packs>;
+  constexpr Index width = panel_width<T, Packs>, square = simd::width<T>;
   const Index columns = std::min(width, b.rows - first), terms = b.columns;
-  constexpr Index square = simd::width<T>;
-  const auto copy = [&](Index k0, Index k1, Index j0, Index j1) {
-    for (Index j = j0; j < j1; ++j)
-      for (Index k = k0; k < k1; ++k) panel[k * width + j] = b.row(first + j)[k];
-  };
-  for (Index k = 0; k < terms; k += square) {
-    const Index end = std::min(k + square, terms);
-    Index j = 0;
-    if (end == k + square)
-      for (; j + square <= columns; j += square)
-        simd::transpose(b.row(first + j) + k, b.stride, panel + k * width + j, width);
-    copy(k, end, j, columns);
-    for (Index row = k; row < end; ++row)
-      std::fill(panel + row * width + columns, panel + (row + 1) * width, T(0));
+  const Index whole = terms / square * square;
+  Index j = 0;
+  for (; j + square <= columns; j += square)
+    for (Index k = 0; k < whole; k += square) {
+      for (Index row = first + j + square; row < std::min(first + j + 2 * square, b.rows); ++row)
+        __builtin_prefetch(b.row(row) + k);
+      simd::transpose(b.row(first + j) + k, b.stride, panel + k * width + j, width);
+    }
+  for (Index k = 0; k < terms; ++k) {
+    for (Index i = k < whole ? j : 0; i < columns; ++i) panel[k * width + i] = b.row(first + i)[k];
+    std::fill(panel + k * width + columns, panel + (k + 1) * width, T(0));
   }
 }
 
