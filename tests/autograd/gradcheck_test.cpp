@@ -82,6 +82,13 @@ TEST_CASE("gradcheck: normalisation and activations") {
       return group_norm(in[0], in[1], in[2], 3, 1e-6, activation, in[3]);
     };
     check("group_norm of two inputs", joined, {{2, 3, 3, 2}, {9}, {9}, {2, 3, 3, 7}});
+    // The younger op's gradient comes first and is shared by both inputs of the sum.
+    const auto residual = [&](const Inputs& in) { return norm(in) + in[0]; };
+    check("group_norm beside its input", residual, {{2, 3, 3, 6}, {6}, {6}});
+    const auto twice = [&](const Inputs& in) {
+      return group_norm(in[0], in[1], in[2], 3, 1e-6, activation, in[0]) + in[3] * in[3];
+    };
+    check("group_norm of one input twice", twice, {{2, 3, 3, 3}, {6}, {6}, {2, 3, 3, 6}});
   }
   check("silu", [](const Inputs& in) { return silu(in[0]); }, {{37}});
   check("gelu", [](const Inputs& in) { return gelu(in[0]); }, {{37}});

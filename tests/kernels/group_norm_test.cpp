@@ -72,6 +72,24 @@ TEST_CASE_TEMPLATE("group_norm: channels in two tensors are those of their conca
     CHECK(same_bits(db, db2));
     CHECK(same_bits(dgamma, dgamma2));
     CHECK(same_bits(dbeta, dbeta2));
+
+    // What is there already is added, in both parts or in one; dx may take the place of dy.
+    const auto more_a = random_tensor<T>(a.shape(), 6), more_b = random_tensor<T>(b.shape(), 7);
+    const View<const T> nothing;
+    kernels::group_norm_backward<T>(dy, {a, b}, gamma, beta, silu, {mean, rstd}, {da, db}, {}, {},
+                                    {more_a, more_b});
+    kernels::add<T>(da2, more_a, da2);
+    CHECK(same_bits(da, da2));
+    Tensor<T> sum_b(b.shape());
+    kernels::add<T>(db2, more_b, sum_b);
+    CHECK(same_bits(db, sum_b));
+    kernels::group_norm_backward<T>(dy, {a, b}, gamma, beta, silu, {mean, rstd}, {da, db}, {}, {},
+                                    {more_a, nothing});
+    CHECK(same_bits(da, da2));
+    CHECK(same_bits(db, db2));
+    const Tensor<T> in_place = dy.clone();
+    kernels::group_norm_backward<T>(in_place, x, gamma, beta, silu, {mean, rstd}, in_place, {}, {});
+    CHECK(same_bits(in_place, dx));
   }
 }
 

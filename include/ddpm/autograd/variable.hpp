@@ -6,7 +6,8 @@
 //
 // Gradient contract: with L the scalar that backward() started from, a closure gets dy = dL/dy and
 // returns one tensor for each input, dL/dinput through this op alone; an empty tensor where the
-// input needs none. The engine adds them up: the first to come is taken over without a copy.
+// input needs none. The engine adds them up: the first to come is taken over without a copy. A
+// closure may take_grad() what has come before and return the sum.
 //
 // SPDX-License-Identifier: MIT
 #pragma once
@@ -177,6 +178,16 @@ class Variable {
 
   /// Uninitialised memory for this input's gradient, empty if none is needed; for closures.
   Tensor<T> new_grad() const { return requires_grad() ? Tensor<T>(shape()) : Tensor<T>(); }
+  /// The same for an op that may write over dy, shaped as this: dy itself if nobody else has it.
+  Tensor<T> new_grad(const Tensor<T>& dy) const {
+    return requires_grad() && dy.unique() ? dy : new_grad();
+  }
+
+  /// Takes what has come in of this input's gradient, empty if nothing has. For closures that
+  /// return the sum of it and their own, and so spare a pass over both.
+  Tensor<T> take_grad() const {
+    return requires_grad() ? std::exchange(node_->grad, {}) : Tensor<T>();
+  }
 
   /// The value as a constant.
   Variable detach() const { return Variable(value()); }

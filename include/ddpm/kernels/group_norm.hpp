@@ -209,6 +209,7 @@ struct GroupNormSegment {
   Index dy_stride, P;
   Segment<const T> x;
   Segment<T> du;                        ///< dx; holds du between the two steps
+  const T* so_far;                      ///< laid out as dx, or null
   const T *gamma, *beta, *mean, *rstd;  ///< a value a channel
 
   /// Writes du = act_backward(dy, u) and sums du and du * xhat over pixels.
@@ -243,7 +244,7 @@ struct GroupNormSegment {
     });
   }
 
-  /// dx = factor du - (x - mean) mean2 - mean1, in place.
+  /// dx = factor du - (x - mean) mean2 - mean1 + so_far, in place.
   void finish(const T* factor, const T* mean1, const T* mean2) const {
     simd::for_each_strip<T>(x.count, [&](const auto& strip) {
       constexpr int packs = std::decay_t<decltype(strip)>::packs;
@@ -254,12 +255,17 @@ struct GroupNormSegment {
         m1[q] = strip.load(mean1, q);
         m2[q] = strip.load(mean2, q);
       }
-      for (Index p = 0; p < P; ++p)
+      for (Index p = 0; p < P; ++p) {
+        T* at = du.data + p * du.stride;
+        const T* added = so_far ? so_far + p * du.stride : nullptr;
+        if (added) strip.prefetch(added + pixels_ahead * du.stride);
         for (int q = 0; q < packs; ++q) {
-          T* at = du.data + p * du.stride;
           const simd::Pack<T> d = strip.load(x.data + p * x.stride, q) - m[q];
-          strip.store(at, q, simd::fma(strip.load(at, q), f[q], -simd::fma(d, m2[q], m1[q])));
+          simd::Pack<T> dx = simd::fma(strip.load(at, q), f[q], -simd::fma(d, m2[q], m1[q]));
+          if (added) dx += strip.load(added, q);
+          strip.store(at, q, dx);
         }
+      }
     });
   }
 };
@@ -285,11 +291,13 @@ void gradient_means(Index size, Index P, Index channels, const T* gamma, const T
 }  // namespace detail
 
 /// With L = <dy, y>, writes dx (in the same parts as x), dgamma and dbeta; an empty view is not
-/// needed. stats are those that the forward pass wrote.
+/// needed. stats are those that the forward pass wrote. dx may alias dy where that is one tensor.
+/// What is in so_far, in the same parts, is added to dx.
 template <class T>
 void group_norm_backward(View<const T> dy, const Joined<const T>& x, View<const T> gamma,
                          View<const T> beta, Activation activation, GroupStats<const T> stats,
-                         const Joined<T>& dx, View<T> dgamma, View<T> dbeta) {
+                         const Joined<T>& dx, View<T> dgamma, View<T> dbeta,
+                         const Joined<const T>& so_far = View<const T>()) {
   const Index N = x.a.dim(0), P = x.a.dim(1) * x.a.dim(2), C = x.channels();
   const Index G = stats.mean.dim(1), size = C / G;
   Scratch<T> sums(2 * N * C);  // of du, then of du xhat; (N, C) each
@@ -312,7 +320,10 @@ void group_norm_backward(View<const T> dy, const Joined<const T>& x, View<const 
     const auto for_each_segment = [&](const auto& f) {
       for (std::size_t i = 0; i < xs.size(); ++i) {
         const Index at = xs[i].offset, c = first + at;
-        f(detail::GroupNormSegment<T>{dy.data + n * P * C + c, C, P, xs[i], dus[i], gamma.data + c,
+        const View<const T>& added = i == 0 ? so_far.a : so_far.b;
+        const Index place = dus[i].data - (i == 0 ? du.a : du.b).data;
+        f(detail::GroupNormSegment<T>{dy.data + n * P * C + c, C, P, xs[i], dus[i],
+                                      added.empty() ? nullptr : added.data + place, gamma.data + c,
                                       beta.data + c, mean + at, rstd + at},
           at);
       }

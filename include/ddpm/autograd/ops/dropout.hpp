@@ -15,7 +15,7 @@ Variable<T> dropout(const Variable<T>& x, double rate, const Rng& rng) {
   Tensor<T> y(x.shape());
   kernels::dropout<T>(x.value(), rate, rng, y);
   const auto backward = [=](const Tensor<T>& dy) -> Gradients<T> {
-    Tensor<T> dx(dy.shape());
+    const Tensor<T> dx = x.new_grad(dy);
     kernels::dropout<T>(dy, rate, rng, dx);
     return {dx};
   };

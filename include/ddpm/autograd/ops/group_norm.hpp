@@ -27,10 +27,12 @@ Variable<T> group_norm(const Variable<T>& x, const Variable<T>& gamma, const Var
   kernels::group_norm_forward<T>({x.value(), skip.value()}, gamma.value(), beta.value(), eps,
                                  activation, y, {mean, rstd});
   const auto backward = [=](const Tensor<T>& dy) -> Gradients<T> {
-    const Tensor<T> dx = x.new_grad(), dskip = skip.new_grad(), dgamma = gamma.new_grad(),
-                    dbeta = beta.new_grad();
+    const Tensor<T> dx = skip.defined() ? x.new_grad() : x.new_grad(dy);
+    const Tensor<T> dskip = skip.new_grad(), dgamma = gamma.new_grad(), dbeta = beta.new_grad();
+    const Tensor<T> dx_so_far = x.take_grad(), dskip_so_far = skip.take_grad();
     kernels::group_norm_backward<T>(dy, {x.value(), skip.value()}, gamma.value(), beta.value(),
-                                    activation, {mean, rstd}, {dx, dskip}, dgamma, dbeta);
+                                    activation, {mean, rstd}, {dx, dskip}, dgamma, dbeta,
+                                    {dx_so_far, dskip_so_far});
     return {dx, dgamma, dbeta, dskip};
   };
   return Variable<T>::output(y, {x, gamma, beta, skip}, backward);
