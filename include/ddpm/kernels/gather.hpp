@@ -157,7 +157,8 @@ class OuterTask {
       pack_panel<T, Packs>({b.row(p), count, b.columns, b.stride}, first_column_, panel_.data());
       locate(p, count, pointers_.data());
       for (Index tap = 0; tap < job_.taps; ++tap)
-        for (Index tile = 0; tile < tiles_; ++tile) add_tile(tap, tile, count);
+        for (Index tile = 0; tile < tiles_; ++tile)
+          add_tile(tap, tile, count, b.row(std::min(p + outer_chunk, b.rows - 1)));
     }
   }
 
@@ -175,8 +176,17 @@ class OuterTask {
  private:
   static constexpr Index tile_size = tile_rows * panel_width<T, Packs>;
 
-  void add_tile(Index tap, Index tile, Index count) {
+  /// next_b: the first row of b of the next chunk. Tiles ask for that chunk meanwhile, every other
+  /// one for lines of b and of the rows, which for a single tap follow each other.
+  void add_tile(Index tap, Index tile, Index count, const T* next_b) {
     const T** rows = pointers_.data() + tap * outer_chunk;
+    const Index line = tile / 2;
+    const T* ahead = next_b + first_column_ + line % Packs * simd::width<T>;
+    Index ahead_stride = line < Packs ? job_.b.stride : 0;
+    if (tile % 2 == 0 && job_.taps == 1) {
+      ahead = rows[0] + outer_chunk * job_.rows + first_row_ + line * cache_line<T>;
+      ahead_stride = job_.rows;
+    }
     Index first = first_row_ + tile * tile_rows;
     const Index valid = std::min<Index>(tile_rows, last_row_ - first);
     const T* short_rows[outer_chunk];
@@ -193,7 +203,7 @@ class OuterTask {
     T* sums = sums_.data() + (tap * tiles_ + tile) * tile_size;
     Tile<T, Packs> sum;
     sum.load(sums);
-    sum.add_outer(rows, first, count, panel_.data());
+    sum.add_outer(rows, first, count, panel_.data(), ahead, ahead_stride);
     sum.store(sums);
   }
 

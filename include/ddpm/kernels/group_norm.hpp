@@ -115,8 +115,10 @@ void band_moments(const std::array<Segment<const T>, 2>& segments, Index P, Inde
       constexpr int packs = std::decay_t<decltype(strip)>::packs;
       simd::Pack<T> sum[packs];
       for (auto& s : sum) s = simd::Pack<T>(T(0));
-      for (Index p = 0; p < P; ++p)
+      for (Index p = 0; p < P; ++p) {
+        strip.prefetch(x.data + (p + pixels_ahead) * x.stride);
         for (int q = 0; q < packs; ++q) sum[q] += strip.load(x.data + p * x.stride, q);
+      }
       for (int q = 0; q < packs; ++q) strip.store(mean + x.offset, q, sum[q]);
     });
   spread_group_means(size, T(size * P), channels, mean);

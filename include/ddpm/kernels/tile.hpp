@@ -103,11 +103,13 @@ struct Tile {
     *this = tile;
   }
 
-  /// sum[r] += sum over p < terms of rows[p][first + r] * panel[p].
-  void add_outer(const T* const* rows, Index first, Index terms, const T* panel) {
+  /// sum[r] += sum over p < terms of rows[p][first + r] * panel[p]; asks for the lines at ahead too.
+  void add_outer(const T* const* rows, Index first, Index terms, const T* panel, const T* ahead,
+                 Index ahead_stride) {
     Tile tile = *this;
     for (Index p = 0; p < terms; ++p, panel += panel_width<T, Packs>) {
       const T* row = rows[p] + first;
+      __builtin_prefetch(ahead + p * ahead_stride);
       tile.multiply_add([&](int r) { return row[r]; }, panel);
     }
     *this = tile;
