@@ -178,7 +178,7 @@ struct Strip {
     else
       return load_partial(row + first, valid);
   }
-  void prefetch(const T* row) const {
+  [[gnu::always_inline]] void prefetch(const T* row) const {
     for (int q = 0; q < Packs; ++q) __builtin_prefetch(row + first + q * width<T>);
   }
   void store(T* row, int q, const Pack<T>& pack) const {

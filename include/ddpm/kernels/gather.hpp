@@ -63,11 +63,19 @@ void write_tile(const Tile<T, Packs>& tile, const GatherRows<T>& job, T* const* 
   }
 }
 
-/// The rows of the residual lie as far apart as those of the output.
+/// Asks for what the next tiles of a panel need, if their rows follow each other in memory: output
+/// and residual of the next, and `source`, the rows of the one after it, unless that is null.
 template <class T, int Packs>
-void prefetch_residual(const GatherRows<T>& job, T* const* out, Index first, Index rows) {
-  for (Index r = 0; r < rows; ++r)
-    prefetch_panel<T, Packs>(job.residual + (out[r] + first - job.out_base));
+[[gnu::always_inline]] inline void prefetch_tiles(const GatherRows<T>& job, T* const* out,
+                                                  Index first, Index rows, const T* source) {
+  for (Index r = 0; r < rows; ++r) {
+    T* next = out[r] + tile_rows * job.columns + first;
+    for (int q = 0; q < Packs; ++q) __builtin_prefetch(next + q * simd::width<T>, 1);
+    if (job.residual) prefetch_panel<T, Packs>(job.residual + (next - job.out_base));
+  }
+  if (source)
+    for (Index k = 0; k < tile_rows * job.terms; k += cache_line<T>)
+      __builtin_prefetch(source + 2 * tile_rows * job.terms + k);
 }
 
 /// The tiles of `count` located rows against panels [first_panel, last_panel).
@@ -77,14 +85,14 @@ void multiply_block(const GatherRows<T>& job, const RowPointers<T>& pointers, In
   constexpr Index width = panel_width<T, Packs>;
   for (Index panel = first_panel; panel < last_panel; ++panel) {
     const T* packed = job.packed + panel * job.packed_taps * job.terms * width;
+    const bool from_memory = panel == first_panel && job.taps == 1;
     for (Index r = 0; r < count; r += tile_rows) {
+      const Index rows = std::min<Index>(tile_rows, count - r);
+      prefetch_tiles<T, Packs>(job, pointers.out + r, panel * width, rows,
+                               from_memory ? pointers.source[r] : nullptr);
       Tile<T, Packs> tile;
-      if (job.residual)
-        prefetch_residual<T, Packs>(job, pointers.out + r, panel * width,
-                                    std::min<Index>(tile_rows, count - r));
       tile.multiply_rows(pointers.source + r, row_block, job.taps, job.tap_ids, job.terms, packed);
-      write_tile(tile, job, pointers.out + r, pointers.bias + r, panel * width,
-                 std::min<Index>(tile_rows, count - r),
+      write_tile(tile, job, pointers.out + r, pointers.bias + r, panel * width, rows,
                  std::min(width, job.columns - panel * width));
     }
   }

@@ -103,7 +103,8 @@ struct Tile {
     *this = tile;
   }
 
-  /// sum[r] += sum over p < terms of rows[p][first + r] * panel[p]; asks for the lines at ahead too.
+  /// sum[r] += sum over p < terms of rows[p][first + r] * panel[p]; asks for the lines at ahead
+  /// too.
   void add_outer(const T* const* rows, Index first, Index terms, const T* panel, const T* ahead,
                  Index ahead_stride) {
     Tile tile = *this;
@@ -154,7 +155,7 @@ inline constexpr Index rows_ahead = 12;
 
 /// Into the first-level cache, or, with Locality 2, the second.
 template <class T, int Packs, int Locality = 3>
-void prefetch_panel(const T* row) {
+[[gnu::always_inline]] inline void prefetch_panel(const T* row) {
   for (int q = 0; q < Packs; ++q) __builtin_prefetch(row + q * simd::width<T>, 0, Locality);
 }
 

@@ -156,7 +156,8 @@ class PanelTask {
   }
 
   /// Asks for rows of the block's tiles that are multiplied next.
-  static void prefetch_rows(const T* rows, Index stride, Index count, Index terms) {
+  [[gnu::always_inline]] static void prefetch_rows(const T* rows, Index stride, Index count,
+                                                   Index terms) {
     for (Index r = 0; r < count; ++r)
       for (Index k = 0; k < terms; k += cache_line<T>) __builtin_prefetch(rows + r * stride + k);
   }
