@@ -1,6 +1,7 @@
 #include "ddpm/train/progress.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 
 #include "../support.hpp"
 
@@ -8,16 +9,24 @@ using namespace test;
 
 namespace {
 
-/// What three updates print to `out`, read back from `in`.
+/// What three updates print to `out`, read back from `in`. A terminal hands on what was written in
+/// its own time, so read until a mark comes.
 std::string shown(std::FILE* out, int in, Progress mode, Index done = 3) {
   {
     ProgressDisplay display("training", 3, mode, out);
     for (Index i = 1; i <= done; ++i) display.update(i, 32, 0.25);
   }
+  std::fputc('$', out);
   std::fflush(out);
-  char text[4096];
-  const ssize_t size = ::read(in, text, sizeof text);
-  return {text, text + std::max<ssize_t>(size, 0)};
+  std::string text;
+  pollfd ready{in, POLLIN, 0};
+  while (!text.ends_with('$') && ::poll(&ready, 1, 10'000) == 1) {
+    char part[4096];
+    text.append(part, std::size_t(std::max<ssize_t>(::read(in, part, sizeof part), 0)));
+  }
+  REQUIRE(text.ends_with('$'));
+  text.pop_back();
+  return text;
 }
 
 struct Pipe {

@@ -153,7 +153,8 @@ Index packed_size(Index terms, Index columns) {
 /// many rows ahead they are asked for.
 inline constexpr Index rows_ahead = 12;
 
-/// Into the first-level cache, or, with Locality 2, the second.
+/// Into the first-level cache, or, with Locality 2, the second. A function of prefetches alone must
+/// be inlined: g++ 12 takes it for one without effect and drops its calls.
 template <class T, int Packs, int Locality = 3>
 [[gnu::always_inline]] inline void prefetch_panel(const T* row) {
   for (int q = 0; q < Packs; ++q) __builtin_prefetch(row + q * simd::width<T>, 0, Locality);

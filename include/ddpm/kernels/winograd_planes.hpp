@@ -63,8 +63,8 @@ struct Planes {
   }
   Planes(T* memory, Index tiles, Index columns)
       : data(memory), row(row_stride(columns)), plane(tiles * row + gap) {}
-  Planes(T* memory, Index row_, Index plane_, Index pack_, Index packs_)
-      : data(memory), row(row_), plane(plane_), pack(pack_), row_packs(packs_) {}
+  Planes(T* memory, Index row_step, Index plane_step, Index pack_step, Index packs_of_row)
+      : data(memory), row(row_step), plane(plane_step), pack(pack_step), row_packs(packs_of_row) {}
   T* at(Index product, Index tile) const { return data + product * plane + tile * row; }
 };
 
