@@ -82,8 +82,18 @@ TEST_CASE("gradcheck: normalisation and activations") {
       return group_norm(in[0], in[1], in[2], 3, 1e-6, activation, in[3]);
     };
     check("group_norm of two inputs", joined, {{2, 3, 3, 2}, {9}, {9}, {2, 3, 3, 7}});
-    // The younger op's gradient comes first and is shared by both inputs of the sum.
-    const auto residual = [&](const Inputs& in) { return norm(in) + in[0]; };
+    // The gradient that comes through the sum is there first; alone, it is shared with dy.
+    const auto beside = [&](double factor) {
+      return [&, factor](const Inputs& in) {
+        const auto x = 1.0 * in[0];
+        return factor * group_norm(x, in[1], in[2], 3, 1e-6, activation) + x;
+      };
+    };
+    check("group_norm over its dy, beside its input", beside(3), {{2, 3, 3, 6}, {6}, {6}});
+    const auto residual = [&](const Inputs& in) {
+      const auto x = 1.0 * in[0];
+      return group_norm(x, in[1], in[2], 3, 1e-6, activation) + x;
+    };
     check("group_norm beside its input", residual, {{2, 3, 3, 6}, {6}, {6}});
     const auto twice = [&](const Inputs& in) {
       return group_norm(in[0], in[1], in[2], 3, 1e-6, activation, in[0]) + in[3] * in[3];
@@ -114,6 +124,8 @@ TEST_CASE("gradcheck: resampling, concat, dropout, loss") {
   check("concat", [](const Inputs& in) { return concat(in[0], in[1]); },
         {{2, 3, 3, 2}, {2, 3, 3, 5}});
   check("dropout", [](const Inputs& in) { return dropout(in[0], 0.4, Rng(3)); }, {{101}});
+  check("dropout over its dy", [](const Inputs& in) { return 2.0 * dropout(in[0], 0.4, Rng(3)); },
+        {{101}});
   check("mse_loss", [](const Inputs& in) { return mse_loss(in[0], in[1]); }, {{3, 7}, {3, 7}});
   check("mse_loss of parts", [](const Inputs& in) { return mse_loss(in[0], in[1], 3); },
         {{3, 7}, {3, 7}});

@@ -90,6 +90,12 @@ TEST_CASE_TEMPLATE("group_norm: channels in two tensors are those of their conca
     const Tensor<T> in_place = dy.clone();
     kernels::group_norm_backward<T>(in_place, x, gamma, beta, silu, {mean, rstd}, in_place, {}, {});
     CHECK(same_bits(in_place, dx));
+    const auto more = random_tensor<T>(x.shape(), 8);
+    const Tensor<T> with_more = dy.clone();
+    kernels::group_norm_backward<T>(with_more, x, gamma, beta, silu, {mean, rstd}, with_more, {},
+                                    {}, more);
+    kernels::add<T>(dx, more, dx);
+    CHECK(same_bits(with_more, dx));
   }
 }
 

@@ -22,7 +22,9 @@ std::string shown(std::FILE* out, int in, Progress mode, Index done = 3) {
   pollfd ready{in, POLLIN, 0};
   while (!text.ends_with('$') && ::poll(&ready, 1, 10'000) == 1) {
     char part[4096];
-    text.append(part, std::size_t(std::max<ssize_t>(::read(in, part, sizeof part), 0)));
+    const ssize_t size = ::read(in, part, sizeof part);
+    REQUIRE(size > 0);
+    text.append(part, std::size_t(size));
   }
   REQUIRE(text.ends_with('$'));
   text.pop_back();

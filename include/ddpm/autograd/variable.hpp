@@ -5,9 +5,9 @@
 // loop too. Nodes come from the recycled memory of core/memory.hpp.
 //
 // Gradient contract: with L the scalar that backward() started from, a closure gets dy = dL/dy and
-// returns one tensor for each input, dL/dinput through this op alone; an empty tensor where the
-// input needs none. The engine adds them up: the first to come is taken over without a copy. A
-// closure may take_grad() what has come before and return the sum.
+// returns one tensor for each input, dL/dinput through this op; an empty tensor where the input
+// needs none. The engine adds them up: the first to come is taken over without a copy. A closure
+// that has called take_grad() returns the sum with what it took.
 //
 // SPDX-License-Identifier: MIT
 #pragma once
@@ -183,9 +183,9 @@ class Variable {
     return requires_grad() && dy.unique() ? dy : new_grad();
   }
 
-  /// Takes what has come in of this input's gradient, empty if nothing has. For closures that
-  /// return the sum of it and their own, and so spare a pass over both.
-  Tensor<T> take_grad() const {
+  /// Takes what has come in of this input's gradient, empty if nothing has. For closures, which
+  /// must return the sum of it and their own, and so spare a pass over both.
+  [[nodiscard]] Tensor<T> take_grad() const {
     return requires_grad() ? std::exchange(node_->grad, {}) : Tensor<T>();
   }
 

@@ -63,16 +63,17 @@ void write_tile(const Tile<T, Packs>& tile, const GatherRows<T>& job, T* const* 
   }
 }
 
-/// Asks for what the next tiles of a panel need, if their rows follow each other in memory: output
-/// and residual of the next, and `source`, the rows of the one after it, unless that is null.
+/// Asks for what the next tiles of a panel need, of rows that follow each other in memory: output
+/// and residual of the next, and the rows of the one after it. Null: not.
 template <class T, int Packs>
-[[gnu::always_inline]] inline void prefetch_tiles(const GatherRows<T>& job, T* const* out,
-                                                  Index first, Index rows, const T* source) {
-  for (Index r = 0; r < rows; ++r) {
-    T* next = out[r] + tile_rows * job.columns + first;
-    for (int q = 0; q < Packs; ++q) __builtin_prefetch(next + q * simd::width<T>, 1);
-    if (job.residual) prefetch_panel<T, Packs>(job.residual + (next - job.out_base));
-  }
+[[gnu::always_inline]] inline void prefetch_tiles(const GatherRows<T>& job, T* out, Index rows,
+                                                  const T* source) {
+  if (out)
+    for (Index r = 0; r < rows; ++r) {
+      T* next = out + (tile_rows + r) * job.columns;
+      for (int q = 0; q < Packs; ++q) __builtin_prefetch(next + q * simd::width<T>, 1);
+      if (job.residual) prefetch_panel<T, Packs>(job.residual + (next - job.out_base));
+    }
   if (source)
     for (Index k = 0; k < tile_rows * job.terms; k += cache_line<T>)
       __builtin_prefetch(source + 2 * tile_rows * job.terms + k);
@@ -83,16 +84,20 @@ template <class T, int Packs>
 void multiply_block(const GatherRows<T>& job, const RowPointers<T>& pointers, Index count,
                     Index first_panel, Index last_panel) {
   constexpr Index width = panel_width<T, Packs>;
+  T* const* out = pointers.out;
+  const T* const* source = pointers.source;
+  const bool dense_out = count > 1 && out[1] - out[0] == job.columns;
+  const bool dense_rows = job.taps == 1 && source[1] - source[0] == job.terms;
   for (Index panel = first_panel; panel < last_panel; ++panel) {
     const T* packed = job.packed + panel * job.packed_taps * job.terms * width;
-    const bool from_memory = panel == first_panel && job.taps == 1;
+    const bool from_memory = dense_rows && panel == first_panel;
     for (Index r = 0; r < count; r += tile_rows) {
       const Index rows = std::min<Index>(tile_rows, count - r);
-      prefetch_tiles<T, Packs>(job, pointers.out + r, panel * width, rows,
-                               from_memory ? pointers.source[r] : nullptr);
+      prefetch_tiles<T, Packs>(job, dense_out ? out[r] + panel * width : nullptr, rows,
+                               from_memory ? source[r] : nullptr);
       Tile<T, Packs> tile;
-      tile.multiply_rows(pointers.source + r, row_block, job.taps, job.tap_ids, job.terms, packed);
-      write_tile(tile, job, pointers.out + r, pointers.bias + r, panel * width, rows,
+      tile.multiply_rows(source + r, row_block, job.taps, job.tap_ids, job.terms, packed);
+      write_tile(tile, job, out + r, pointers.bias + r, panel * width, rows,
                  std::min(width, job.columns - panel * width));
     }
   }
@@ -184,16 +189,16 @@ class OuterTask {
  private:
   static constexpr Index tile_size = tile_rows * panel_width<T, Packs>;
 
-  /// next_b: the first row of b of the next chunk. Tiles ask for that chunk meanwhile, every other
-  /// one for lines of b and of the rows, which for a single tap follow each other.
+  /// next_b: the first row of b of the next chunk. Tiles ask for its lines meanwhile, and, if there
+  /// is one tap, every other tile for those of the rows, which then lie evenly apart.
   void add_tile(Index tap, Index tile, Index count, const T* next_b) {
     const T** rows = pointers_.data() + tap * outer_chunk;
     const Index line = tile / 2;
     const T* ahead = next_b + first_column_ + line % Packs * simd::width<T>;
     Index ahead_stride = line < Packs ? job_.b.stride : 0;
-    if (tile % 2 == 0 && job_.taps == 1) {
-      ahead = rows[0] + outer_chunk * job_.rows + first_row_ + line * cache_line<T>;
-      ahead_stride = job_.rows;
+    if (tile % 2 == 0 && job_.taps == 1 && count > 1) {
+      ahead_stride = rows[1] - rows[0];
+      ahead = rows[0] + outer_chunk * ahead_stride + first_row_ + line * cache_line<T>;
     }
     Index first = first_row_ + tile * tile_rows;
     const Index valid = std::min<Index>(tile_rows, last_row_ - first);

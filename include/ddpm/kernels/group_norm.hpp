@@ -294,7 +294,7 @@ void gradient_means(Index size, Index P, Index channels, const T* gamma, const T
 
 /// With L = <dy, y>, writes dx (in the same parts as x), dgamma and dbeta; an empty view is not
 /// needed. stats are those that the forward pass wrote. dx may alias dy where that is one tensor.
-/// What is in so_far, in the same parts, is added to dx.
+/// What is in so_far, in the same parts, is added to dx, which must not overlap it.
 template <class T>
 void group_norm_backward(View<const T> dy, const Joined<const T>& x, View<const T> gamma,
                          View<const T> beta, Activation activation, GroupStats<const T> stats,

@@ -17,7 +17,7 @@
 
 namespace ddpm::inline DDPM_ABI::kernels::winograd {
 
-inline constexpr int few_rows = tile_rows / 2;  ///< a small image's 8x8 map has four tiles
+inline constexpr int few_rows = tile_rows / 2;  ///< for tails
 
 /// What is asked for a little at a time. Equal portions, so that the processor foresees the loop.
 class Ahead {

@@ -21,8 +21,8 @@ struct Sizes {
   static constexpr Index block_bytes = Index{4} << 20;  ///< of all planes of one block of tiles
   static constexpr Index task_tiles = 128 / tile_rows * tile_rows;  ///< tiles whose M a task holds
   static constexpr Index task_terms = 64;                           ///< C_in whose V a task holds
-  /// Up to so many tiles the weights are not written as planes. The sums of so many tiles and a row
-  /// of the transformed kernel fill the registers.
+  /// Up to so many tiles the weights are not written as planes. Six sums a tile, for a row of the
+  /// transformed kernel, are to stay in registers.
   static constexpr int few_tiles = tile_rows < 8 ? 2 : 4;
   static constexpr Index private_terms = 256;  ///< up to so many C_in a task makes its own U
   static constexpr Index private_tiles = 4 * tile_rows;  ///< tiles whose planes such a task holds
@@ -44,8 +44,8 @@ struct Tiling {
   PixelWalk at(Index tile) const { return {tile, rows, columns}; }
 };
 
-/// Where the 36 planes (tiles, columns) of a block lie. Rows are whole packs; the odd strides keep
-/// the planes of one tile out of each other's cache sets.
+/// Where the 36 planes (tiles, columns) of a block lie, in whole packs. By itself it takes odd
+/// strides, which keep the planes of one tile out of each other's cache sets.
 template <class T>
 struct Planes {
   T* data;

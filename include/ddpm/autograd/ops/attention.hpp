@@ -9,8 +9,8 @@
 namespace ddpm::inline DDPM_ABI {
 
 /// Attention of all pixels to all pixels: qkv (N, H, W, 3 C), channels [q | k | v], to (N, H, W,
-/// C). Keeps qkv and the (N * heads, H W, H W) probabilities alive until backward; under NoGrad
-/// they are not kept. Throws PreconditionError if shapes disagree or the heads do not divide C.
+/// C). Keeps qkv and two numbers for each pixel and head alive until backward. Throws
+/// PreconditionError if shapes disagree or the heads do not divide C.
 template <class T>
 Variable<T> attention(const Variable<T>& qkv, Index heads) {
   const Shape& s = qkv.shape();
