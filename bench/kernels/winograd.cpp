@@ -68,8 +68,7 @@ template <class S>
 void forward(benchmark::State& state) {
   const Layer layer(state);
   const Index C = layer.w.dim(3);
-  constexpr Index width = kernels::panel_width<float, kernels::winograd::packs>;
-  const auto filters = kernels::winograd::Filters<float>::plain(layer.w.data(), C, C, width);
+  const auto filters = kernels::winograd::Filters<float>::plain(layer.w.data(), C, C);
   for (auto _ : state)
     kernels::winograd::convolve<float, S>(layer.window, layer.x, filters, C,
                                           {{}, nullptr, layer.y.data()});

@@ -118,9 +118,8 @@ void gather_weights(const Window& g, View<const T> large, View<const T> small, T
 template <class T>
 void winograd_forward(const Window& g, View<const T> x, View<const T> w, View<const T> bias,
                       const T* residual, T* y) {
-  constexpr Index width = panel_width<T, winograd::packs>;
   const Index C_in = w.dim(2), C_out = w.dim(3);
-  const auto filters = winograd::Filters<T>::plain(w.data, C_in, C_out, width);
+  const auto filters = winograd::Filters<T>::plain(w.data, C_in, C_out);
   winograd::convolve<T>(g, x, filters, C_out, {bias, residual, y});
 }
 
@@ -128,12 +127,10 @@ void winograd_forward(const Window& g, View<const T> x, View<const T> w, View<co
 template <class T>
 void winograd_data_gradient(const Window& g, View<const T> dy, View<const T> w, T* dx) {
   constexpr int packs = winograd::packs;
-  constexpr Index width = panel_width<T, packs>;
   const Index C_in = w.dim(2), C_out = w.dim(3);
   Scratch<T> packed(packed_size<T, packs>(g.taps() * C_out, C_in));
   pack_panels<T, packs>(w.data, g.taps(), C_out, C_in, C_out, true, packed.data());
-  const auto filters =
-      winograd::Filters<T>::packed(packed.data(), C_out, (C_in + width - 1) / width, width, true);
+  const auto filters = winograd::Filters<T>::packed(packed.data(), C_out, C_in);
   winograd::convolve<T>(turned(g), dy, filters, C_in, {{}, nullptr, dx});
 }
 

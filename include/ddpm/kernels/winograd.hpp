@@ -17,7 +17,7 @@
 
 namespace ddpm::inline DDPM_ABI::kernels::winograd {
 
-inline constexpr int few_rows = tile_rows / 2;  ///< for tails
+inline constexpr int tail_rows = tile_rows / 2;  ///< for the last tiles of a task
 
 /// What is asked for a little at a time. Equal portions, so that the processor foresees the loop.
 class Ahead {
@@ -109,7 +109,7 @@ class PanelTask {
         transform<FilterTransform, T>(
             [&](int i, int j) {
               const int id = i * taps + j;
-              const T* from = w + (w_.flipped ? taps * taps - 1 - id : id) * w_.tap;
+              const T* from = w + (w_.turned ? taps * taps - 1 - id : id) * w_.tap;
               return count == simd::width<T> ? simd::load(from) : simd::load_partial(from, count);
             },
             [&](int i, int j, const simd::Pack<T>& value) {
@@ -144,8 +144,8 @@ class PanelTask {
         tile.store(sums);
       };
       Index r = 0;
-      for (; r + few_rows < count; r += tile_rows) add.template operator()<tile_rows>(r);
-      if (r < count) add.template operator()<few_rows>(r);
+      for (; r + tail_rows < count; r += tile_rows) add.template operator()<tile_rows>(r);
+      if (r < count) add.template operator()<tail_rows>(r);
     }
   }
 

@@ -23,31 +23,32 @@ class FewTiles {
 
   void write(const T* x, const Epilogue<T>& epilogue) const {
     const Index tiles = tiling_.count();
-    Scratch<T> u(chunks_ * pack);
-    if (tiles < Tiles) std::fill_n(u.data(), chunks_ * pack, T(0));
+    Scratch<T> u(chunks_ * chunk_planes);
+    if (tiles < Tiles) std::fill_n(u.data(), chunks_ * chunk_planes, T(0));
     fill_planes<InputTransform>(x, g_.input(), C_in_, g_.padding, tiling_, 0, tiles,
-                                Planes<T>(u.data(), chunk, plane, pack, chunks_));
+                                Planes<T>(u.data(), chunk, plane, chunk_planes, chunks_));
     parallel_for((C_out_ + width - 1) / width,
                  [&](Index panel) { run(u.data(), panel, epilogue); });
   }
 
  private:
   static constexpr Index chunk = simd::width<T>, width = panel_width<T, packs>;
-  static constexpr Index kernel = taps * taps * width;  ///< weights of a term and panel
-  static constexpr Index plane = Tiles * chunk, pack = products * plane;
+  static constexpr Index term_weights = taps * taps * width;  ///< weights of a term and panel
+  static constexpr Index plane = Tiles * chunk, chunk_planes = products * plane;
 
   void run(const T* u, Index panel, const Epilogue<T>& epilogue) const {
-    Scratch<T> weights(chunk * kernel), m(packs * pack);
-    std::fill_n(m.data(), packs * pack, T(0));
+    Scratch<T> weights(chunk * term_weights), m(packs * chunk_planes);
+    std::fill_n(m.data(), packs * chunk_planes, T(0));
     for (Index c = 0; c < chunks_; ++c) {
       copy_weights(panel, c, weights.data());
       const bool last = c + 1 == chunks_;
-      add_chunk(weights.data(), u + c * pack, terms_of(c), m.data(),
+      add_chunk(weights.data(), u + c * chunk_planes, terms_of(c), m.data(),
                 weights_at(panel + last, last ? 0 : c + 1));
     }
     PixelWalk at = tiling_.at(0);
     for (Index tile = 0; tile < tiling_.count(); ++tile, at.next())
-      write_tile<plane, pack>(g_, m.data() + tile * chunk, at, panel * width, C_out_, epilogue);
+      write_tile<plane, chunk_planes>(g_, m.data() + tile * chunk, at, panel * width, C_out_,
+                                      epilogue);
   }
 
   Index terms_of(Index c) const { return std::min(chunk, C_in_ - c * chunk); }
@@ -64,7 +65,7 @@ class FewTiles {
     const Index valid = std::min(width, w_.columns - panel * width);
     for (Index k = 0; k < terms_of(c); ++k, from += w_.term)
       for (Index tap = 0; tap < taps * taps; ++tap, to += width) {
-        const T* row = from + (w_.flipped ? taps * taps - 1 - tap : tap) * w_.tap;
+        const T* row = from + (w_.turned ? taps * taps - 1 - tap : tap) * w_.tap;
         std::copy_n(row, valid, to);
         std::fill(to + valid, to + width, T(0));
       }
@@ -76,7 +77,7 @@ class FewTiles {
       const auto add = [&]<int Row>() {
         const Index tap = q * inputs + Row;
         const bool ask = next && tap < taps * taps;
-        add_row<Row>(weights + q * simd::width<T>, u, terms, m + q * pack,
+        add_row<Row>(weights + q * simd::width<T>, u, terms, m + q * chunk_planes,
                      ask ? next + tap * w_.tap : weights, ask ? w_.term : 0);
       };
       [&]<int... Row>(std::integer_sequence<int, Row...>) { (add.template operator()<Row>(), ...); }
@@ -95,7 +96,7 @@ class FewTiles {
       for (int tile = 0; tile < Tiles; ++tile)
         sum[j][tile] = simd::load(first + j * plane + tile * chunk);
     u += Row * inputs * plane;
-    for (Index k = 0; k < terms; ++k, weights += kernel, ahead += ahead_stride) {
+    for (Index k = 0; k < terms; ++k, weights += term_weights, ahead += ahead_stride) {
       prefetch_panel<T, packs, 2>(ahead);
       P row[taps], v[inputs];
       for (int j = 0; j < taps; ++j) {

@@ -7,19 +7,23 @@
 
 namespace ddpm::inline DDPM_ABI::kernels::winograd {
 
-/// Where the weights of a panel lie: as they are, (9, C_in, C_out), or packed by pack_panels().
+/// Where the weights of a panel lie: plain, (9, C_in, C_out), or for a data gradient, packed by
+/// pack_panels() and then read as turned by 180 degrees.
 template <class T>
 struct Filters {
   const T* data;
   Index panel, tap, term;  ///< strides
   Index columns;           ///< values that are there, from the first panel's start
-  bool flipped = false;    ///< turn the kernel by 180 degrees
+  bool turned;
 
-  static Filters plain(const T* w, Index C_in, Index C_out, Index width) {
-    return {w, width, C_in * C_out, C_out, C_out};
+  static constexpr Index width = panel_width<T, packs>;
+
+  static Filters plain(const T* w, Index C_in, Index C_out) {
+    return {w, width, C_in * C_out, C_out, C_out, false};
   }
-  static Filters packed(const T* w, Index C_in, Index panels, Index width, bool flipped) {
-    return {w, taps * taps * C_in * width, C_in * width, width, panels * width, flipped};
+  static Filters packed(const T* w, Index C_in, Index C_out) {
+    const Index panels = (C_out + width - 1) / width;
+    return {w, taps * taps * C_in * width, C_in * width, width, panels * width, true};
   }
 };
 
