@@ -35,4 +35,7 @@
 
 #define DDPM_JOIN_EXPANDED(a, b, c, arch) v##a##_##b##_##c##_##arch
 #define DDPM_JOIN(a, b, c, arch) DDPM_JOIN_EXPANDED(a, b, c, arch)
-#define DDPM_ABI DDPM_JOIN(DDPM_VERSION_MAJOR, DDPM_VERSION_MINOR, DDPM_VERSION_PATCH, DDPM_ARCH)
+// `inline` stands in the macro, so that ctags, editors and Doxygen, which do not expand it, read
+// `namespace ddpm::DDPM_ABI` as a plain nested namespace.
+#define DDPM_ABI \
+  inline DDPM_JOIN(DDPM_VERSION_MAJOR, DDPM_VERSION_MINOR, DDPM_VERSION_PATCH, DDPM_ARCH)

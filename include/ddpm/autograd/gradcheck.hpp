@@ -9,7 +9,7 @@
 #include "ddpm/autograd/variable.hpp"
 #include "ddpm/core/random.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 struct GradcheckOptions {
   double step = 1e-5;      ///< h; about the cube root of epsilon for inputs of unit scale
@@ -71,4 +71,4 @@ GradcheckResult gradcheck(const F& f, const std::vector<Variable<double>>& input
   return worst;
 }
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

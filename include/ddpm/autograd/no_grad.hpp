@@ -7,7 +7,7 @@
 
 #include "ddpm/version.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 namespace detail {
 inline thread_local bool grad_is_enabled = true;
@@ -28,4 +28,4 @@ class NoGrad {
   bool before_;
 };
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

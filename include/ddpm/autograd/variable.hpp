@@ -24,7 +24,7 @@
 #include "ddpm/core/tensor.hpp"
 #include "ddpm/kernels/elementwise.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 inline constexpr std::size_t max_op_inputs = 5;
 
@@ -232,4 +232,4 @@ class Variable {
   detail::NodePointer<T> node_;
 };
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

@@ -7,7 +7,7 @@
 #include "ddpm/core/simd.hpp"
 #include "ddpm/core/tensor.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 /// out[i] = f(in[i]...); f takes and returns packs, the inputs are tensors or views of T. out may
 /// be one of the inputs. Throws PreconditionError if sizes differ.
@@ -25,4 +25,4 @@ void elementwise(const F& f, View<T> out, const In&... in) {
   run(View<const T>(in)...);
 }
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

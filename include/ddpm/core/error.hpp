@@ -13,7 +13,7 @@
 
 #include "ddpm/version.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 /// The caller broke a documented contract; thrown before any work starts.
 struct PreconditionError : std::invalid_argument {
@@ -45,4 +45,4 @@ void require(bool condition, const Parts&... parts) {
     throw PreconditionError(message(parts...));
 }
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

@@ -7,7 +7,7 @@
 
 #include "ddpm/core/shape.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 /// The label of an image whose class is not told.
 inline constexpr Index no_label = -1;
@@ -25,4 +25,4 @@ inline void check_labels(const char* where, std::span<const Index> labels, Index
             ", expected 0 to ", classes - 1, ", or -1 for no class");
 }
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

@@ -32,7 +32,7 @@
 #include <sanitizer/asan_interface.h>
 #endif
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 namespace memory {
 
@@ -227,4 +227,4 @@ struct Allocator {
 template <class T>
 using PooledVector = std::vector<T, memory::Allocator<T>>;
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

@@ -28,7 +28,7 @@
 
 #include "ddpm/core/shape.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 namespace detail {
 
@@ -214,4 +214,4 @@ void parallel_for(Index count, const F& task) {
   detail::Workers::instance().run(job);
 }
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

@@ -15,7 +15,7 @@
 
 #include "ddpm/core/tensor.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 using PhiloxBlock = std::array<std::uint32_t, 4>;
 
@@ -163,4 +163,4 @@ void fill_uniform(View<T> values, double low, double high, Rng& rng) {
   for (T& value : values) value = static_cast<T>(low + (high - low) * rng.uniform());
 }
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

@@ -15,7 +15,7 @@
 #include "ddpm/core/memory.hpp"
 #include "ddpm/core/parallel.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 namespace detail {
 
@@ -142,4 +142,4 @@ class Scratch {
   T* data_;
 };
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

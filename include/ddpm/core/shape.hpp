@@ -12,7 +12,7 @@
 
 #include "ddpm/core/error.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 using Index = std::int64_t;
 
@@ -68,4 +68,4 @@ inline void require_shape(const char* what, const Shape& got, const Shape& expec
   require(got == expected, what, " is ", got, ", expected ", expected);
 }
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

@@ -16,7 +16,7 @@
 
 #include "ddpm/core/shape.hpp"
 
-namespace ddpm::inline DDPM_ABI::simd {
+namespace ddpm::DDPM_ABI::simd {
 
 template <class T>
 using Pack = xsimd::batch<T, xsimd::default_arch>;
@@ -230,4 +230,4 @@ T largest(Index count, const T* values) {
   return result;
 }
 
-}  // namespace ddpm::inline DDPM_ABI::simd
+}  // namespace ddpm::DDPM_ABI::simd

@@ -11,7 +11,7 @@
 #include "ddpm/core/memory.hpp"
 #include "ddpm/core/shape.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 /// Dense row-major values. An empty view (no data) means "not given" or "not needed".
 template <class T>
@@ -114,4 +114,4 @@ Tensor<std::remove_const_t<T>> copy_of(View<T> view) {
   return result;
 }
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

@@ -7,7 +7,7 @@
 #include "ddpm/data/gzip.hpp"
 #include "ddpm/data/pixels.hpp"
 
-namespace ddpm::inline DDPM_ABI::data {
+namespace ddpm::DDPM_ABI::data {
 
 /// Images (N, 32, 32, 3) in [-1, 1] and labels 0 to 9 from the bytes of one or more batches.
 /// `name` stands in errors. Throws IoError if the bytes are anything else.
@@ -55,4 +55,4 @@ LabelledImages<T> read_cifar10(const std::filesystem::path& path) {
   return parse_cifar10<T>(all, path.string());
 }
 
-}  // namespace ddpm::inline DDPM_ABI::data
+}  // namespace ddpm::DDPM_ABI::data

@@ -9,7 +9,7 @@
 
 #include "ddpm/io/file.hpp"
 
-namespace ddpm::inline DDPM_ABI::data {
+namespace ddpm::DDPM_ABI::data {
 
 /// True if the bytes begin as a gzip member does.
 inline bool is_gzip(const io::Bytes& bytes) {
@@ -63,4 +63,4 @@ inline io::Bytes read_maybe_gzip(const std::filesystem::path& path) {
   return is_gzip(bytes) ? gunzip(bytes, path.string()) : bytes;
 }
 
-}  // namespace ddpm::inline DDPM_ABI::data
+}  // namespace ddpm::DDPM_ABI::data

@@ -9,7 +9,7 @@
 #include "ddpm/data/gzip.hpp"
 #include "ddpm/data/pixels.hpp"
 
-namespace ddpm::inline DDPM_ABI::data {
+namespace ddpm::DDPM_ABI::data {
 
 namespace detail {
 
@@ -103,4 +103,4 @@ LabelledImages<T> read_idx(const std::filesystem::path& images, const std::files
   return result;
 }
 
-}  // namespace ddpm::inline DDPM_ABI::data
+}  // namespace ddpm::DDPM_ABI::data

@@ -6,7 +6,7 @@
 #include "ddpm/data/pixels.hpp"
 #include "ddpm/io/image.hpp"
 
-namespace ddpm::inline DDPM_ABI::data {
+namespace ddpm::DDPM_ABI::data {
 
 struct ImageFolderOptions {
   Index height = 32, width = 32;  ///< pixels; pictures are resized to cover that, then cropped
@@ -74,4 +74,4 @@ Tensor<T> read_image_folder(const std::filesystem::path& folder,
   return good;
 }
 
-}  // namespace ddpm::inline DDPM_ABI::data
+}  // namespace ddpm::DDPM_ABI::data

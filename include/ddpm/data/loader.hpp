@@ -13,7 +13,7 @@
 #include "ddpm/core/random.hpp"
 #include "ddpm/data/pixels.hpp"
 
-namespace ddpm::inline DDPM_ABI::data {
+namespace ddpm::DDPM_ABI::data {
 
 struct LoaderOptions {
   Index batch_size = 64;  ///< at least 1
@@ -95,4 +95,4 @@ class Loader {
   Index drawn_, epoch_ = -1;  ///< epoch_: which one order_ is for
 };
 
-}  // namespace ddpm::inline DDPM_ABI::data
+}  // namespace ddpm::DDPM_ABI::data

@@ -8,7 +8,7 @@
 
 #include "ddpm/core/tensor.hpp"
 
-namespace ddpm::inline DDPM_ABI::data {
+namespace ddpm::DDPM_ABI::data {
 
 /// x / 127.5 - 1, in [-1, 1] (Ho et al. 2020, section 3.3).
 template <class T>
@@ -23,4 +23,4 @@ struct LabelledImages {
   std::vector<Index> labels;  ///< N, or none
 };
 
-}  // namespace ddpm::inline DDPM_ABI::data
+}  // namespace ddpm::DDPM_ABI::data

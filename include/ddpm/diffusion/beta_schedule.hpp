@@ -14,7 +14,7 @@
 
 #include "ddpm/core/shape.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 enum class BetaSchedule {
   linear,     ///< from beta_start to beta_end (Ho et al. 2020, section 4)
@@ -127,4 +127,4 @@ inline std::vector<double> rescale_zero_terminal_snr(const std::vector<double>& 
   return result;
 }
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

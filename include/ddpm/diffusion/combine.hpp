@@ -5,7 +5,7 @@
 
 #include "ddpm/core/elementwise.hpp"
 
-namespace ddpm::inline DDPM_ABI::detail {
+namespace ddpm::DDPM_ABI::detail {
 
 template <class T>
 struct Term {
@@ -26,4 +26,4 @@ Tensor<T> combine(const Term<T>& first, const Rest&... rest) {
   return sum;
 }
 
-}  // namespace ddpm::inline DDPM_ABI::detail
+}  // namespace ddpm::DDPM_ABI::detail

@@ -8,7 +8,7 @@
 
 #include "ddpm/autograd/variable.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 /// d(x, t) is what the network predicts (see Prediction), shaped as x (N, H, W, C), or with twice
 /// the channels where it tells the variance; t holds N timesteps, which may lie between whole ones.
@@ -33,4 +33,4 @@ concept ShapedDenoiser = Denoiser<D, T> && requires(const D& d, Index count) {
   { d.sample_shape(count) } -> std::convertible_to<Shape>;
 };
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

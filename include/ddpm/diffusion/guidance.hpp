@@ -13,7 +13,7 @@
 #include "ddpm/diffusion/combine.hpp"
 #include "ddpm/diffusion/denoiser.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 /// For sampling: no gradient flows through it. Refers to the denoiser, which must outlive it.
 template <class T, ConditionalDenoiser<T> D>
@@ -89,4 +89,4 @@ auto with_labels(const D& denoiser, const std::vector<Index>& labels, Index firs
 
 }  // namespace detail
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

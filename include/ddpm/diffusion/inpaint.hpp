@@ -9,7 +9,7 @@
 
 #include "ddpm/diffusion/sample.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 struct InpaintOptions {
   std::uint64_t seed = 0;               ///< as in SampleOptions
@@ -126,4 +126,4 @@ Tensor<T> inpaint(const D& denoiser, const Scheduler<T>& scheduler, const Tensor
   return inpaint<T>(denoiser, scheduler, known, mask, options, [](const SampleProgress<T>&) {});
 }
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

@@ -10,7 +10,7 @@
 
 #include "ddpm/diffusion/sample.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 /// One image for each lambda in [0, 1]: (lambdas, H, W, C).
 ///   a, b     (1, H, W, C)
@@ -46,4 +46,4 @@ Tensor<T> interpolate(const D& denoiser, const Scheduler<T>& scheduler, const Te
   return sample_from<T>(denoiser, scheduler, x_t, t, options);
 }
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

@@ -14,7 +14,7 @@
 #include "ddpm/diffusion/guidance.hpp"
 #include "ddpm/diffusion/losses.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 struct LikelihoodOptions {
   Index terms = 0;              ///< of t > 0, evaluated for each image, 1 to T - 1; 0: all
@@ -187,4 +187,4 @@ Likelihood likelihood(const D& denoiser, const Scheduler<T>& scheduler, const Te
   return likelihood<T>(denoiser, scheduler, images, options, [](Index, Index) {});
 }
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

@@ -10,7 +10,7 @@
 #include "ddpm/core/random.hpp"
 #include "ddpm/diffusion/scheduler.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 enum class Loss {
   mse,      ///< L_simple (Ho et al. 2020, equation 14), on what the scheduler's prediction names
@@ -140,4 +140,4 @@ Variable<T> training_losses(const Network& network, const Scheduler<T>& schedule
   return mse * Variable<T>(weights);
 }
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

@@ -9,7 +9,7 @@
 #include <cmath>
 #include <vector>
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 struct NoiseLevel {
   double t;     ///< what the network is told; in [0, T - 1]
@@ -23,4 +23,4 @@ struct NoiseLevel {
   double lambda() const { return 0.5 * std::log(abar / (1 - abar)); }
 };
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

@@ -12,7 +12,7 @@
 #include "ddpm/core/shape.hpp"
 #include "ddpm/diffusion/noise_level.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 /// The posterior of a step that takes abar to abar_prev >= abar: one step of the table, or several
 /// at once (equation 7 with alpha = abar / abar_prev).
@@ -69,4 +69,4 @@ inline AffineFactors from_x_0(Prediction to, const NoiseLevel& level, const Post
 
 }  // namespace detail
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

@@ -14,7 +14,7 @@
 #include "ddpm/diffusion/samplers/unipc.hpp"
 #include "ddpm/diffusion/timesteps.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 /// The samplers by name; docs/samplers.md tells which to choose.
 enum class Sampler {
@@ -194,4 +194,4 @@ struct Trajectory {
   }
 };
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

@@ -20,7 +20,7 @@
 #include "ddpm/diffusion/prediction.hpp"
 #include "ddpm/diffusion/threshold.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 /// sigma_t^2 of the reverse step.
 enum class Variance {
@@ -401,4 +401,4 @@ class Scheduler {
   std::vector<double> betas_, alphas_cumprod_;
 };
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

@@ -9,7 +9,7 @@
 
 #include "ddpm/core/elementwise.hpp"
 
-namespace ddpm::inline DDPM_ABI::detail {
+namespace ddpm::DDPM_ABI::detail {
 
 /// Clips x to [-limit, limit] in place.
 template <class T>
@@ -43,4 +43,4 @@ void dynamic_threshold(const Tensor<T>& x, double quantile) {
   });
 }
 
-}  // namespace ddpm::inline DDPM_ABI::detail
+}  // namespace ddpm::DDPM_ABI::detail

@@ -12,7 +12,7 @@
 
 #include "ddpm/core/random.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 enum class TimestepSampling {
   uniform,             ///< Ho et al. 2020, algorithm 1
@@ -108,4 +108,4 @@ class TimestepSampler {
   std::vector<Index> counts_;  ///< losses ever told for each timestep
 };
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

@@ -7,7 +7,7 @@
 
 #include "ddpm/diffusion/scheduler.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 /// How n steps are spread over the levels of a schedule. The first three choose timesteps (names of
 /// Lin et al. 2023, arXiv:2305.08891, table 2), the others ratios of noise to signal between those
@@ -111,4 +111,4 @@ std::vector<NoiseLevel> noise_levels(const Scheduler<T>& scheduler, Index n, Spa
   return noise_levels(scheduler, n, spacing, final, scheduler.timesteps() - 1);
 }
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

@@ -18,7 +18,7 @@
 
 #include "ddpm/core/error.hpp"
 
-namespace ddpm::inline DDPM_ABI::io {
+namespace ddpm::DDPM_ABI::io {
 
 using Bytes = std::vector<std::uint8_t>;
 
@@ -132,4 +132,4 @@ inline void write_file(const std::filesystem::path& path, const void* data, std:
   file.commit();
 }
 
-}  // namespace ddpm::inline DDPM_ABI::io
+}  // namespace ddpm::DDPM_ABI::io

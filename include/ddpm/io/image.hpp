@@ -13,7 +13,7 @@
 #include "ddpm/io/file.hpp"
 #include "ddpm/io/stb.hpp"
 
-namespace ddpm::inline DDPM_ABI::io {
+namespace ddpm::DDPM_ABI::io {
 
 /// The 8-bit value of a pixel in [-1, 1]; values outside are clipped, NaN is black.
 template <class T>
@@ -130,4 +130,4 @@ inline DecodedImage fit_image(const DecodedImage& image, Index height, Index wid
   return cropped;
 }
 
-}  // namespace ddpm::inline DDPM_ABI::io
+}  // namespace ddpm::DDPM_ABI::io

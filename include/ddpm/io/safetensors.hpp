@@ -14,7 +14,7 @@
 #include "ddpm/core/tensor.hpp"
 #include "ddpm/io/file.hpp"
 
-namespace ddpm::inline DDPM_ABI::io {
+namespace ddpm::DDPM_ABI::io {
 
 static_assert(std::endian::native == std::endian::little, "safetensors is little-endian");
 
@@ -285,4 +285,4 @@ void write_safetensors(const std::filesystem::path& path,
   file.commit();
 }
 
-}  // namespace ddpm::inline DDPM_ABI::io
+}  // namespace ddpm::DDPM_ABI::io

@@ -17,7 +17,7 @@
 #include "ddpm/kernels/matmul.hpp"
 #include "ddpm/kernels/softmax.hpp"
 
-namespace ddpm::inline DDPM_ABI::kernels {
+namespace ddpm::DDPM_ABI::kernels {
 
 namespace detail {
 
@@ -178,4 +178,4 @@ void attention_backward(View<const T> dy, View<const T> qkv, View<const T> scale
   });
 }
 
-}  // namespace ddpm::inline DDPM_ABI::kernels
+}  // namespace ddpm::DDPM_ABI::kernels

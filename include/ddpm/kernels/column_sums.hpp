@@ -7,7 +7,7 @@
 #include "ddpm/core/simd.hpp"
 #include "ddpm/core/tensor.hpp"
 
-namespace ddpm::inline DDPM_ABI::kernels {
+namespace ddpm::DDPM_ABI::kernels {
 
 namespace detail {
 
@@ -45,4 +45,4 @@ void column_sums(View<const T> x, View<T> sums) {
   if (!per_image) detail::sum_rows<T>(rows, N, C, sums.data);
 }
 
-}  // namespace ddpm::inline DDPM_ABI::kernels
+}  // namespace ddpm::DDPM_ABI::kernels

@@ -6,7 +6,7 @@
 #include "ddpm/core/parallel.hpp"
 #include "ddpm/core/tensor.hpp"
 
-namespace ddpm::inline DDPM_ABI::kernels {
+namespace ddpm::DDPM_ABI::kernels {
 
 namespace detail {
 
@@ -46,4 +46,4 @@ void concat_backward(View<const T> dy, Index a_columns, View<T> da, View<T> db) 
   });
 }
 
-}  // namespace ddpm::inline DDPM_ABI::kernels
+}  // namespace ddpm::DDPM_ABI::kernels

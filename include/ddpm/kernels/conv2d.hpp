@@ -20,7 +20,7 @@
 #include "ddpm/kernels/winograd.hpp"
 #include "ddpm/kernels/winograd_weights.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 /// Stride (both axes, at least 1) and zero padding of a convolution. With a height and a width, the
 /// input is first enlarged to that many pixels by nearest neighbour, without a copy.
@@ -288,4 +288,4 @@ void conv2d_backward(View<const T> dy, View<const T> x, View<const T> w,
 
 }  // namespace kernels
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

@@ -7,7 +7,7 @@
 
 #include "ddpm/kernels/window.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 enum class ConvAlgorithm {
   automatic,  ///< Winograd's F(4x4, 3x3) where it pays, see kernels::winograd_pays()
@@ -41,4 +41,4 @@ inline bool winograd_pays(const Window& g, Index C_in, Index C_out) {
 
 }  // namespace kernels
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

@@ -12,7 +12,7 @@
 #include "ddpm/core/scratch.hpp"
 #include "ddpm/kernels/conv2d.hpp"
 
-namespace ddpm::inline DDPM_ABI::kernels {
+namespace ddpm::DDPM_ABI::kernels {
 
 namespace detail {
 
@@ -64,4 +64,4 @@ void conv_transpose2d_backward(View<const T> dy, View<const T> x, View<const T> 
   if (!dbias.empty()) column_sums<T>(dy, dbias);
 }
 
-}  // namespace ddpm::inline DDPM_ABI::kernels
+}  // namespace ddpm::DDPM_ABI::kernels

@@ -9,7 +9,7 @@
 
 #include "ddpm/core/tensor.hpp"
 
-namespace ddpm::inline DDPM_ABI::kernels {
+namespace ddpm::DDPM_ABI::kernels {
 
 namespace detail {
 
@@ -54,4 +54,4 @@ void cross_entropy_backward(View<const T> dlosses, View<const T> x, std::span<co
   }
 }
 
-}  // namespace ddpm::inline DDPM_ABI::kernels
+}  // namespace ddpm::DDPM_ABI::kernels

@@ -10,7 +10,7 @@
 #include "ddpm/core/random.hpp"
 #include "ddpm/core/simd.hpp"
 
-namespace ddpm::inline DDPM_ABI::kernels {
+namespace ddpm::DDPM_ABI::kernels {
 
 /// Writes y = mask(rng) * x / (1 - rate); the backward pass is the same call on dy. y may alias x.
 /// Throws PreconditionError if shapes disagree or rate is not in [0, 1).
@@ -48,4 +48,4 @@ void dropout(View<const T> x, double rate, const Rng& rng, View<T> y) {
   });
 }
 
-}  // namespace ddpm::inline DDPM_ABI::kernels
+}  // namespace ddpm::DDPM_ABI::kernels

@@ -10,7 +10,7 @@
 
 #include "ddpm/core/elementwise.hpp"
 
-namespace ddpm::inline DDPM_ABI::kernels {
+namespace ddpm::DDPM_ABI::kernels {
 
 /// 1 / (1 + exp(-x)) on packs; right at both ends of the range.
 struct Sigmoid {
@@ -92,4 +92,4 @@ void scale(View<const T> x, T factor, View<T> y) {
   elementwise<T>([factor](const auto& v) { return v * factor; }, y, x);
 }
 
-}  // namespace ddpm::inline DDPM_ABI::kernels
+}  // namespace ddpm::DDPM_ABI::kernels

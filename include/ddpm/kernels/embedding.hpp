@@ -10,7 +10,7 @@
 #include "ddpm/core/simd.hpp"
 #include "ddpm/core/tensor.hpp"
 
-namespace ddpm::inline DDPM_ABI::kernels {
+namespace ddpm::DDPM_ABI::kernels {
 
 /// Writes y (N, C) from table (K, C) and N row numbers in [0, K).
 /// Throws PreconditionError if shapes disagree or a number is out of range.
@@ -36,4 +36,4 @@ void embedding_backward(View<const T> dy, std::span<const Index> rows, View<T> d
   }
 }
 
-}  // namespace ddpm::inline DDPM_ABI::kernels
+}  // namespace ddpm::DDPM_ABI::kernels

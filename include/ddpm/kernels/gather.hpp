@@ -12,7 +12,7 @@
 #include "ddpm/core/scratch.hpp"
 #include "ddpm/kernels/tile.hpp"
 
-namespace ddpm::inline DDPM_ABI::kernels {
+namespace ddpm::DDPM_ABI::kernels {
 
 /// Rows of one task: pointers for 9 taps stay in the first-level cache; whole tiles of 6 and of 8.
 inline constexpr Index row_block = 96;
@@ -263,4 +263,4 @@ void gather_outer(const GatherOuter<T>& job, T* d, const Locate& locate) {
     });
 }
 
-}  // namespace ddpm::inline DDPM_ABI::kernels
+}  // namespace ddpm::DDPM_ABI::kernels

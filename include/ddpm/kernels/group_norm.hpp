@@ -19,7 +19,7 @@
 #include "ddpm/kernels/column_sums.hpp"
 #include "ddpm/kernels/elementwise.hpp"
 
-namespace ddpm::inline DDPM_ABI::kernels {
+namespace ddpm::DDPM_ABI::kernels {
 
 /// What follows the normalisation.
 enum class Activation { none, silu };
@@ -348,4 +348,4 @@ void group_norm_backward(View<const T> dy, const Joined<const T>& x, View<const 
   if (!dgamma.empty()) column_sums<T>({sums.data() + N * C, {N, C}}, dgamma);
 }
 
-}  // namespace ddpm::inline DDPM_ABI::kernels
+}  // namespace ddpm::DDPM_ABI::kernels

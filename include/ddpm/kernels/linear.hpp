@@ -6,7 +6,7 @@
 #include "ddpm/kernels/column_sums.hpp"
 #include "ddpm/kernels/matmul.hpp"
 
-namespace ddpm::inline DDPM_ABI::kernels {
+namespace ddpm::DDPM_ABI::kernels {
 
 /// Writes y (M, N); bias may be empty. Throws PreconditionError if shapes disagree.
 template <class T>
@@ -28,4 +28,4 @@ void linear_backward(View<const T> dy, View<const T> x, View<const T> w, View<T>
   if (!dbias.empty()) column_sums<T>(dy, dbias);
 }
 
-}  // namespace ddpm::inline DDPM_ABI::kernels
+}  // namespace ddpm::DDPM_ABI::kernels

@@ -10,7 +10,7 @@
 #include "ddpm/core/tensor.hpp"
 #include "ddpm/kernels/gather.hpp"
 
-namespace ddpm::inline DDPM_ABI::kernels {
+namespace ddpm::DDPM_ABI::kernels {
 
 /// Packs b (taps, terms, columns), or (taps, columns, terms) if `transposed`, into panels of
 /// (taps, terms, width).
@@ -120,4 +120,4 @@ void matmul_backward(View<const T> dc, View<const T> a, View<const T> b, View<T>
   if (!db.empty()) transposed_multiply<T>(as_matrix(a), as_matrix(dc), db.data);
 }
 
-}  // namespace ddpm::inline DDPM_ABI::kernels
+}  // namespace ddpm::DDPM_ABI::kernels

@@ -6,7 +6,7 @@
 #include "ddpm/core/scratch.hpp"
 #include "ddpm/kernels/elementwise.hpp"
 
-namespace ddpm::inline DDPM_ABI::kernels {
+namespace ddpm::DDPM_ABI::kernels {
 
 /// Writes losses (N) of a and b, cut into N parts; N = 1 takes them whole. Blocks are added in
 /// double and in index order. Throws PreconditionError if shapes disagree or are empty.
@@ -51,4 +51,4 @@ void mse_backward(View<const T> dlosses, View<const T> a, View<const T> b, View<
   run(b, a, db);
 }
 
-}  // namespace ddpm::inline DDPM_ABI::kernels
+}  // namespace ddpm::DDPM_ABI::kernels

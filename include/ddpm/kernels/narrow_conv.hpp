@@ -13,7 +13,7 @@
 #include "ddpm/kernels/matmul.hpp"
 #include "ddpm/kernels/window.hpp"
 
-namespace ddpm::inline DDPM_ABI::kernels {
+namespace ddpm::DDPM_ABI::kernels {
 
 /// True if `channels` of a side count as few: with half an AVX-512 pack of them a direct
 /// convolution still does twice the work.
@@ -157,4 +157,4 @@ void narrow_output(const Window& g, View<const T> x, const T* w, Index C_out, Vi
   });
 }
 
-}  // namespace ddpm::inline DDPM_ABI::kernels
+}  // namespace ddpm::DDPM_ABI::kernels

@@ -9,7 +9,7 @@
 #include "ddpm/core/simd.hpp"
 #include "ddpm/core/tensor.hpp"
 
-namespace ddpm::inline DDPM_ABI::kernels {
+namespace ddpm::DDPM_ABI::kernels {
 
 /// Shape of the pooled x. Throws PreconditionError if x is no (N, H, W, C) or smaller than k x k.
 inline Shape pool2d_shape(const Shape& x, Index k) {
@@ -100,4 +100,4 @@ void avg_pool2d_backward(View<const T> dy, Index k, View<T> dx) {
   });
 }
 
-}  // namespace ddpm::inline DDPM_ABI::kernels
+}  // namespace ddpm::DDPM_ABI::kernels

@@ -7,7 +7,7 @@
 #include "ddpm/core/simd.hpp"
 #include "ddpm/core/tensor.hpp"
 
-namespace ddpm::inline DDPM_ABI::kernels {
+namespace ddpm::DDPM_ABI::kernels {
 
 namespace detail {
 
@@ -102,4 +102,4 @@ void softmax_backward(View<const T> dy, View<const T> y, View<T> dx) {
   });
 }
 
-}  // namespace ddpm::inline DDPM_ABI::kernels
+}  // namespace ddpm::DDPM_ABI::kernels

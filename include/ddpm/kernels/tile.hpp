@@ -15,7 +15,7 @@
 
 #include "ddpm/core/simd.hpp"
 
-namespace ddpm::inline DDPM_ABI::kernels {
+namespace ddpm::DDPM_ABI::kernels {
 
 // Accumulators + panel packs + one broadcast must fit the registers: 8 x 2 + 3 of 32 (AVX-512,
 // Arm), 6 x 2 + 3 of 16. Measured on AVX-512 (Zen 4): 8 x 2 reaches what 12 x 2 and 6 x 4 reach.
@@ -192,4 +192,4 @@ void pack_panel_transposed(Matrix<const T> b, Index first, T* panel) {
   }
 }
 
-}  // namespace ddpm::inline DDPM_ABI::kernels
+}  // namespace ddpm::DDPM_ABI::kernels

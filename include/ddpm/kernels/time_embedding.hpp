@@ -11,7 +11,7 @@
 
 #include "ddpm/core/tensor.hpp"
 
-namespace ddpm::inline DDPM_ABI::kernels {
+namespace ddpm::DDPM_ABI::kernels {
 
 /// Writes e (N, dim) for timesteps t (N), each at least 0. Computed in double.
 /// Throws PreconditionError if N differs or dim < 4.
@@ -33,4 +33,4 @@ void time_embedding(std::span<const double> t, View<T> e) {
   }
 }
 
-}  // namespace ddpm::inline DDPM_ABI::kernels
+}  // namespace ddpm::DDPM_ABI::kernels

@@ -10,7 +10,7 @@
 #include "ddpm/core/simd.hpp"
 #include "ddpm/core/tensor.hpp"
 
-namespace ddpm::inline DDPM_ABI::kernels {
+namespace ddpm::DDPM_ABI::kernels {
 
 /// Writes y (N, OH, OW, C) for x (N, H, W, C). Throws PreconditionError if N or C differ, x has no
 /// pixel, or y is smaller than x.
@@ -43,4 +43,4 @@ void upsample_nearest_backward(View<const T> dy, View<T> dx) {
   });
 }
 
-}  // namespace ddpm::inline DDPM_ABI::kernels
+}  // namespace ddpm::DDPM_ABI::kernels

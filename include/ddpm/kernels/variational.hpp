@@ -21,7 +21,7 @@
 #include "ddpm/core/parallel.hpp"
 #include "ddpm/core/tensor.hpp"
 
-namespace ddpm::inline DDPM_ABI::kernels {
+namespace ddpm::DDPM_ABI::kernels {
 
 /// The factors of one image's step; names as above.
 struct VariationalStep {
@@ -157,4 +157,4 @@ void variational_backward(View<const T> dterms, View<const T> output, View<const
   });
 }
 
-}  // namespace ddpm::inline DDPM_ABI::kernels
+}  // namespace ddpm::DDPM_ABI::kernels

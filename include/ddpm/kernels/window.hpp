@@ -10,7 +10,7 @@
 #include "ddpm/core/tensor.hpp"
 #include "ddpm/kernels/gather.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 /// Zero padding in pixels; each side at least 0.
 struct Padding {
@@ -170,4 +170,4 @@ void locate_backward(const Window& g, const Phase& phase, const T* y, Index C, c
 
 }  // namespace kernels
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

@@ -15,7 +15,7 @@
 #include "ddpm/kernels/winograd_few.hpp"
 #include "ddpm/kernels/winograd_panel.hpp"
 
-namespace ddpm::inline DDPM_ABI::kernels::winograd {
+namespace ddpm::DDPM_ABI::kernels::winograd {
 
 inline constexpr int tail_rows = tile_rows / 2;  ///< for the last tiles of a task
 
@@ -224,4 +224,4 @@ void convolve(const Window& g, View<const T> x, const Filters<T>& w, Index C_out
   }
 }
 
-}  // namespace ddpm::inline DDPM_ABI::kernels::winograd
+}  // namespace ddpm::DDPM_ABI::kernels::winograd

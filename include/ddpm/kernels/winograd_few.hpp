@@ -11,7 +11,7 @@
 
 #include "ddpm/kernels/winograd_panel.hpp"
 
-namespace ddpm::inline DDPM_ABI::kernels::winograd {
+namespace ddpm::DDPM_ABI::kernels::winograd {
 
 /// A task is a panel of columns. U lies in chunks of one pack of C_in, in which every value is a
 /// constant away from the start.
@@ -133,4 +133,4 @@ void convolve_few(const Window& g, View<const T> x, const Filters<T>& w, Index C
     FewTiles<T, S::few_tiles>(g, x.shape.back(), C_out, w).write(x.data, epilogue);
 }
 
-}  // namespace ddpm::inline DDPM_ABI::kernels::winograd
+}  // namespace ddpm::DDPM_ABI::kernels::winograd

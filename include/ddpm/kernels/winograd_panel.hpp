@@ -5,7 +5,7 @@
 
 #include "ddpm/kernels/winograd_planes.hpp"
 
-namespace ddpm::inline DDPM_ABI::kernels::winograd {
+namespace ddpm::DDPM_ABI::kernels::winograd {
 
 /// Where the weights of a panel lie: plain, (9, C_in, C_out), or for a data gradient, packed by
 /// pack_panels() and then read as turned by 180 degrees.
@@ -69,4 +69,4 @@ void write_tile(const Window& g, const T* m, const PixelWalk& at, Index first, I
   }
 }
 
-}  // namespace ddpm::inline DDPM_ABI::kernels::winograd
+}  // namespace ddpm::DDPM_ABI::kernels::winograd

@@ -11,7 +11,7 @@
 #include "ddpm/kernels/window.hpp"
 #include "ddpm/kernels/winograd_transform.hpp"
 
-namespace ddpm::inline DDPM_ABI::kernels::winograd {
+namespace ddpm::DDPM_ABI::kernels::winograd {
 
 inline constexpr int packs = 2;  ///< of a panel; layers of 32 channels or more fill it
 
@@ -126,4 +126,4 @@ Index tiles_of_block(Index tiles, Index columns) {
   return (each + tile_rows - 1) / tile_rows * tile_rows;
 }
 
-}  // namespace ddpm::inline DDPM_ABI::kernels::winograd
+}  // namespace ddpm::DDPM_ABI::kernels::winograd

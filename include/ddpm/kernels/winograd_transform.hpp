@@ -14,7 +14,7 @@
 
 #include "ddpm/core/simd.hpp"
 
-namespace ddpm::inline DDPM_ABI::kernels::winograd {
+namespace ddpm::DDPM_ABI::kernels::winograd {
 
 inline constexpr int outputs = 4, taps = 3, inputs = outputs + taps - 1, products = inputs * inputs;
 
@@ -126,4 +126,4 @@ inline void transform(const Read& read, const Write& write) {
   }
 }
 
-}  // namespace ddpm::inline DDPM_ABI::kernels::winograd
+}  // namespace ddpm::DDPM_ABI::kernels::winograd

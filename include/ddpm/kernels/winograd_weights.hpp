@@ -11,7 +11,7 @@
 
 #include "ddpm/kernels/winograd_planes.hpp"
 
-namespace ddpm::inline DDPM_ABI::kernels::winograd {
+namespace ddpm::DDPM_ABI::kernels::winograd {
 
 /// One task of the weight gradient: rows [row, row + rows), at most task_rows, of one panel, over a
 /// block of tiles. Each pass over the tiles asks for one cache line a tile of the next product's
@@ -180,4 +180,4 @@ void weight_gradient(const Window& g, View<const T> x, View<const T> dy, T* dw) 
   }
 }
 
-}  // namespace ddpm::inline DDPM_ABI::kernels::winograd
+}  // namespace ddpm::DDPM_ABI::kernels::winograd

@@ -6,7 +6,7 @@
 #include "ddpm/autograd/ops/attention.hpp"
 #include "ddpm/nn/layers.hpp"
 
-namespace ddpm::inline DDPM_ABI::nn {
+namespace ddpm::DDPM_ABI::nn {
 
 template <class T>
 struct AttentionBlock {
@@ -37,4 +37,4 @@ struct AttentionBlock {
   }
 };
 
-}  // namespace ddpm::inline DDPM_ABI::nn
+}  // namespace ddpm::DDPM_ABI::nn

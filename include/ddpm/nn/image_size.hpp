@@ -5,7 +5,7 @@
 
 #include "ddpm/core/shape.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 /// Size of the images that sampling makes, in pixels. A network takes any size that its levels can
 /// halve.
@@ -30,4 +30,4 @@ inline void check_input(const char* network, const Shape& x, std::size_t timeste
 
 }  // namespace nn
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

@@ -12,7 +12,7 @@
 #include "ddpm/core/random.hpp"
 #include "ddpm/nn/module.hpp"
 
-namespace ddpm::inline DDPM_ABI::nn {
+namespace ddpm::DDPM_ABI::nn {
 
 /// How a layer's weights start.
 enum class Init {
@@ -139,4 +139,4 @@ struct GroupNorm {
   }
 };
 
-}  // namespace ddpm::inline DDPM_ABI::nn
+}  // namespace ddpm::DDPM_ABI::nn

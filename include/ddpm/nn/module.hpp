@@ -18,7 +18,7 @@
 
 #include "ddpm/autograd/variable.hpp"
 
-namespace ddpm::inline DDPM_ABI::nn {
+namespace ddpm::DDPM_ABI::nn {
 
 namespace detail {
 
@@ -94,4 +94,4 @@ M clone(const M& module) {
   return copy;
 }
 
-}  // namespace ddpm::inline DDPM_ABI::nn
+}  // namespace ddpm::DDPM_ABI::nn

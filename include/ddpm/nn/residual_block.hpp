@@ -13,7 +13,7 @@
 #include "ddpm/autograd/ops/dropout.hpp"
 #include "ddpm/nn/layers.hpp"
 
-namespace ddpm::inline DDPM_ABI::nn {
+namespace ddpm::DDPM_ABI::nn {
 
 template <class T>
 struct ResidualBlock {
@@ -62,4 +62,4 @@ struct ResidualBlock {
   }
 };
 
-}  // namespace ddpm::inline DDPM_ABI::nn
+}  // namespace ddpm::DDPM_ABI::nn

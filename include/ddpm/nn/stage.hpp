@@ -6,7 +6,7 @@
 #include "ddpm/nn/attention_block.hpp"
 #include "ddpm/nn/residual_block.hpp"
 
-namespace ddpm::inline DDPM_ABI::nn {
+namespace ddpm::DDPM_ABI::nn {
 
 /// The choices that all stages of a network share.
 struct StageOptions {
@@ -41,4 +41,4 @@ struct Stage {
   }
 };
 
-}  // namespace ddpm::inline DDPM_ABI::nn
+}  // namespace ddpm::DDPM_ABI::nn

@@ -13,7 +13,7 @@
 #include "ddpm/core/labels.hpp"
 #include "ddpm/nn/layers.hpp"
 
-namespace ddpm::inline DDPM_ABI::nn {
+namespace ddpm::DDPM_ABI::nn {
 
 /// A learned vector for each class, and a last one for "no class" (Ho & Salimans 2022).
 template <class T>
@@ -69,4 +69,4 @@ struct TimeMlp {
   }
 };
 
-}  // namespace ddpm::inline DDPM_ABI::nn
+}  // namespace ddpm::DDPM_ABI::nn

@@ -19,7 +19,7 @@
 #include "ddpm/nn/stage.hpp"
 #include "ddpm/nn/time_mlp.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 struct TutorialUNetConfig {
   Index image_channels = 3;
@@ -173,4 +173,4 @@ struct TutorialUNet {
   }
 };
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

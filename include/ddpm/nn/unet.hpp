@@ -18,7 +18,7 @@
 #include "ddpm/nn/stage.hpp"
 #include "ddpm/nn/time_mlp.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 struct UNetConfig {
   Index image_channels = 3;
@@ -222,4 +222,4 @@ struct UNet {
   }
 };
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

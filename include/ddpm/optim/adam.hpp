@@ -12,7 +12,7 @@
 
 #include "ddpm/optim/blocks.hpp"
 
-namespace ddpm::inline DDPM_ABI::optim {
+namespace ddpm::DDPM_ABI::optim {
 
 struct AdamOptions {
   double beta1 = 0.9;       ///< in [0, 1)
@@ -96,4 +96,4 @@ class Adam {
   Index steps_ = 0;
 };
 
-}  // namespace ddpm::inline DDPM_ABI::optim
+}  // namespace ddpm::DDPM_ABI::optim

@@ -9,7 +9,7 @@
 #include "ddpm/autograd/variable.hpp"
 #include "ddpm/core/parallel.hpp"
 
-namespace ddpm::inline DDPM_ABI::optim {
+namespace ddpm::DDPM_ABI::optim {
 
 /// Values [first, first + count) of one parameter.
 struct Block {
@@ -33,4 +33,4 @@ void for_each_block(const std::vector<Block>& blocks, const F& f) {
                [&](Index i) { f(blocks[static_cast<std::size_t>(i)]); });
 }
 
-}  // namespace ddpm::inline DDPM_ABI::optim
+}  // namespace ddpm::DDPM_ABI::optim

@@ -10,7 +10,7 @@
 #include "ddpm/core/scratch.hpp"
 #include "ddpm/optim/blocks.hpp"
 
-namespace ddpm::inline DDPM_ABI::optim {
+namespace ddpm::DDPM_ABI::optim {
 
 /// The Euclidean norm of all gradients together. Blocks are added in double and in index order.
 template <class T>
@@ -53,4 +53,4 @@ double clip_grad_norm(const std::vector<Variable<T>>& parameters, double max_nor
   return norm;
 }
 
-}  // namespace ddpm::inline DDPM_ABI::optim
+}  // namespace ddpm::DDPM_ABI::optim

@@ -12,7 +12,7 @@
 
 #include "ddpm/optim/blocks.hpp"
 
-namespace ddpm::inline DDPM_ABI::optim {
+namespace ddpm::DDPM_ABI::optim {
 
 struct EmaOptions {
   double decay = 0.9999;  ///< in [0, 1); 0 keeps a plain copy
@@ -61,4 +61,4 @@ class Ema {
   Index updates_ = 0;
 };
 
-}  // namespace ddpm::inline DDPM_ABI::optim
+}  // namespace ddpm::DDPM_ABI::optim

@@ -9,7 +9,7 @@
 
 #include "ddpm/core/shape.hpp"
 
-namespace ddpm::inline DDPM_ABI::optim {
+namespace ddpm::DDPM_ABI::optim {
 
 enum class Decay { none, cosine };
 
@@ -39,4 +39,4 @@ struct LearningRate {
   }
 };
 
-}  // namespace ddpm::inline DDPM_ABI::optim
+}  // namespace ddpm::DDPM_ABI::optim

@@ -9,7 +9,7 @@
 #include "ddpm/nn/module.hpp"
 #include "ddpm/train/config_text.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 /// Writes the weights of `network` and both configurations. An older file at `path` stays whole
 /// until the new one is. Throws IoError.
@@ -87,4 +87,4 @@ Checkpoint<T, Network> load_checkpoint(const std::filesystem::path& path) {
   }
 }
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

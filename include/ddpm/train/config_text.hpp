@@ -13,7 +13,7 @@
 
 #include "ddpm/diffusion/scheduler.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 namespace detail {
 
@@ -118,4 +118,4 @@ Config read_config(const std::map<std::string, std::string>& text, const std::st
   return config;
 }
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

@@ -11,7 +11,7 @@
 
 #include "ddpm/core/shape.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 /// Whether and how fit() reports on standard error.
 enum class Progress {
@@ -81,4 +81,4 @@ class ProgressDisplay {
   Clock::time_point start_ = Clock::now(), first_ = start_, shown_ = start_;
 };
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

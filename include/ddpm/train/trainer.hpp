@@ -19,7 +19,7 @@
 #include "ddpm/optim/learning_rate.hpp"
 #include "ddpm/train/progress.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 /// What on_step gets after an update.
 struct TrainingStep {
@@ -192,4 +192,4 @@ class Trainer {
   Index drawn_ = 0;  ///< images seen
 };
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

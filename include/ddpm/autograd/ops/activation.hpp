@@ -8,7 +8,7 @@
 #include "ddpm/kernels/elementwise.hpp"
 #include "ddpm/kernels/softmax.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 /// x sigmoid(x), any shape.
 template <class T>
@@ -49,4 +49,4 @@ Variable<T> softmax(const Variable<T>& x) {
   return Variable<T>::output(y, {x}, backward);
 }
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

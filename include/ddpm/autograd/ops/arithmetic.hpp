@@ -8,7 +8,7 @@
 #include "ddpm/autograd/variable.hpp"
 #include "ddpm/kernels/column_sums.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 /// a + b, of one shape. Throws PreconditionError if shapes differ.
 template <class T>
@@ -70,4 +70,4 @@ Variable<T> add_row(const Variable<T>& x, const Variable<T>& row) {
   return Variable<T>::output(y, {x, row}, backward);
 }
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

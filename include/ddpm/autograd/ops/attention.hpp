@@ -6,7 +6,7 @@
 #include "ddpm/autograd/variable.hpp"
 #include "ddpm/kernels/attention.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 /// Attention of all pixels to all pixels: qkv (N, H, W, 3 C), channels [q | k | v], to (N, H, W,
 /// C). Keeps qkv and two numbers for each pixel and head alive until backward. Throws
@@ -26,4 +26,4 @@ Variable<T> attention(const Variable<T>& qkv, Index heads) {
   return Variable<T>::output(y, {qkv}, backward);
 }
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

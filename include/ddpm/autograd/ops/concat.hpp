@@ -6,7 +6,7 @@
 #include "ddpm/autograd/variable.hpp"
 #include "ddpm/kernels/concat.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 /// [a | b] on the last axis of a (N, H, W, A) and b (N, H, W, B).
 /// Throws PreconditionError if the other extents differ.
@@ -40,4 +40,4 @@ Variable<T> first_channels(const Variable<T>& x, Index count) {
   return Variable<T>::output(y, {x}, backward);
 }
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

@@ -7,7 +7,7 @@
 #include "ddpm/autograd/variable.hpp"
 #include "ddpm/kernels/conv_transpose2d.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 /// y = conv(x) + bias + residual.
 ///   x (N, H, W, C_in), w (KH, KW, C_in, C_out)
@@ -78,4 +78,4 @@ Variable<T> conv_transpose2d(const Variable<T>& x, const Variable<T>& w, const V
   return Variable<T>::output(y, {x, w, bias}, backward);
 }
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

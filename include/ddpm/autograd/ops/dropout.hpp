@@ -6,7 +6,7 @@
 #include "ddpm/autograd/variable.hpp"
 #include "ddpm/kernels/dropout.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 /// Zeroes each element of x with probability `rate`, scales the others by 1 / (1 - rate). The mask
 /// is a function of the generator. Throws PreconditionError if rate is not in [0, 1).
@@ -22,4 +22,4 @@ Variable<T> dropout(const Variable<T>& x, double rate, const Rng& rng) {
   return Variable<T>::output(y, {x}, backward);
 }
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

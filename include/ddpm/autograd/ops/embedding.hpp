@@ -6,7 +6,7 @@
 #include "ddpm/autograd/variable.hpp"
 #include "ddpm/kernels/embedding.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 /// Row rows[n] of table (K, C) as row n: (N, C).
 /// Throws PreconditionError if the table is no matrix or a number is not in [0, K).
@@ -23,4 +23,4 @@ Variable<T> embedding(const Variable<T>& table, std::span<const Index> rows) {
   return Variable<T>::output(y, {table}, backward);
 }
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

@@ -6,7 +6,7 @@
 #include "ddpm/autograd/variable.hpp"
 #include "ddpm/kernels/group_norm.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 using kernels::Activation;
 
@@ -38,4 +38,4 @@ Variable<T> group_norm(const Variable<T>& x, const Variable<T>& gamma, const Var
   return Variable<T>::output(y, {x, gamma, beta, skip}, backward);
 }
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

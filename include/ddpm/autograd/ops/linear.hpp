@@ -7,7 +7,7 @@
 #include "ddpm/autograd/variable.hpp"
 #include "ddpm/kernels/linear.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 /// a b for a (M, K), b (K, N). Throws PreconditionError if shapes disagree.
 template <class T>
@@ -40,4 +40,4 @@ Variable<T> linear(const Variable<T>& x, const Variable<T>& w, const Variable<T>
   return Variable<T>::output(y, {x, w, bias}, backward);
 }
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

@@ -7,7 +7,7 @@
 #include "ddpm/kernels/cross_entropy.hpp"
 #include "ddpm/kernels/mse.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 /// mean((a - b)^2) of each of `parts` equal runs of values, shape (parts).
 /// Throws PreconditionError if shapes differ, are empty, or do not split.
@@ -56,4 +56,4 @@ Variable<T> weighted_mean(const Variable<T>& losses, const Tensor<T>& weights) {
   return Variable<T>::output(Tensor<T>({1}, static_cast<T>(sum / N)), {losses}, backward);
 }
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

@@ -7,7 +7,7 @@
 #include "ddpm/kernels/pooling.hpp"
 #include "ddpm/kernels/upsample.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 /// The largest value of each k x k window of x (N, H, W, C). Keeps x and the result alive.
 /// Throws PreconditionError if no window fits.
@@ -52,4 +52,4 @@ Variable<T> upsample_nearest(const Variable<T>& x, Index height, Index width) {
   return Variable<T>::output(y, {x}, backward);
 }
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

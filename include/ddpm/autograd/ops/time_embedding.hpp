@@ -7,7 +7,7 @@
 #include "ddpm/autograd/variable.hpp"
 #include "ddpm/kernels/time_embedding.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 /// (N, dim) for N timesteps. Throws PreconditionError if dim < 4.
 template <class T>
@@ -17,4 +17,4 @@ Variable<T> time_embedding(std::span<const double> t, Index dim) {
   return Variable<T>(e);
 }
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

@@ -6,7 +6,7 @@
 #include "ddpm/autograd/variable.hpp"
 #include "ddpm/kernels/variational.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 using kernels::VariationalOptions;
 using kernels::VariationalStep;
@@ -31,4 +31,4 @@ Variable<T> variational_terms(const Variable<T>& output, const Tensor<T>& x_0, c
   return Variable<T>::output(terms, {output}, backward);
 }
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

@@ -6,7 +6,7 @@
 
 #include "ddpm/diffusion/samplers/solver.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 template <class T>
 struct Ancestral {
@@ -22,4 +22,4 @@ struct Ancestral {
   }
 };
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

@@ -11,7 +11,7 @@
 
 #include "ddpm/diffusion/samplers/solver.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 template <class T>
 struct Ddim {
@@ -41,4 +41,4 @@ struct Ddim {
   }
 };
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

@@ -13,7 +13,7 @@
 
 #include "ddpm/diffusion/samplers/solver.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 namespace detail {
 
@@ -127,4 +127,4 @@ struct DpmSolverSinglestep {
   }
 };
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

@@ -9,7 +9,7 @@
 
 #include "ddpm/diffusion/samplers/solver.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 template <class T>
 struct Pndm {
@@ -48,4 +48,4 @@ struct Pndm {
   }
 };
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

@@ -17,7 +17,7 @@
 #include "ddpm/diffusion/denoiser.hpp"
 #include "ddpm/diffusion/scheduler.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 /// The state of a sampler after a step.
 template <class T>
@@ -122,4 +122,4 @@ Tensor<T> solve(Solver solver, const D& denoiser, const Scheduler<T>& scheduler,
   return x;
 }
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI

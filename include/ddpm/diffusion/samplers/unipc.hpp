@@ -12,7 +12,7 @@
 
 #include "ddpm/diffusion/samplers/solver.hpp"
 
-namespace ddpm::inline DDPM_ABI {
+namespace ddpm::DDPM_ABI {
 
 template <class T>
 struct UniPc {
@@ -72,4 +72,4 @@ struct UniPc {
   }
 };
 
-}  // namespace ddpm::inline DDPM_ABI
+}  // namespace ddpm::DDPM_ABI
