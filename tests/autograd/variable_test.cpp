@@ -85,6 +85,72 @@ TEST_CASE("variable: misuse is named") {
   CHECK_THROWS_AS(v + scalar(1), PreconditionError);
 }
 
+namespace {
+
+/// y = the sum of the inputs, whose closure returns what `gradients` gives.
+template <std::size_t N, class F>
+Variable<double> sum_of(const Variable<double> (&inputs)[N], const F& gradients) {
+  Tensor<double> y({2}, 0.0);
+  for (const auto& input : inputs)
+    if (input.defined())
+      for (Index i = 0; i < 2; ++i) y[i] += input.value()[i];
+  return Variable<double>::output(y, inputs, gradients);
+}
+
+}  // namespace
+
+TEST_CASE("variable: an op has as many inputs as it likes") {
+  const auto a = random_parameter({2}, 1), b = random_parameter({2}, 2);
+  const auto y =
+      sum_of({a, b, a, a, b, a, a}, [](const Tensor<double>& dy) -> Gradients<double, 7> {
+        return {dy, dy, dy, dy, dy, dy, dy};
+      });
+  y.backward(Tensor<double>({2}, 1.0));
+  CHECK(a.grad()[0] == 5);
+  CHECK(b.grad()[1] == 2);
+}
+
+TEST_CASE("variable: a gradient that breaks the contract is caught where it is handed over") {
+  const auto a = random_parameter({2}, 1), b = random_parameter({2}, 2);
+  const Tensor<double> seed({2}, 1.0);
+  using G = Gradients<double, 2>;
+  const auto error = [&](const Variable<double>& y) {
+    return error_of<PreconditionError>([&] { y.backward(seed); });
+  };
+  const auto wrong = [](const Tensor<double>& dy) -> G { return {dy, Tensor<double>({3}, 0.0)}; };
+  CHECK(contains(error(sum_of({a, b}, wrong)), "gradient of its input 1 is (3), expected (2)"));
+  const auto both = [](const Tensor<double>& dy) -> G { return {dy, dy}; };
+  CHECK(contains(error(sum_of({a, Variable<double>()}, both)), "input 1, which is undefined"));
+  const auto drops = [](const Tensor<double>& dy, GradientsSoFar<double>& so_far) -> G {
+    const Tensor<double> taken = so_far.take(0);
+    return {Tensor<double>(), dy};
+  };
+  CHECK(contains(error(sum_of({a, b}, drops)), "took the gradient of its input 0"));
+  const auto beyond = [](const Tensor<double>& dy, GradientsSoFar<double>& so_far) -> G {
+    return {so_far.take(2), dy};
+  };
+  CHECK(contains(error(sum_of({a, b}, beyond)), "input 2 of 2"));
+}
+
+TEST_CASE("variable: no gradient flows into a constant, whatever the closure returns") {
+  const auto a = random_parameter({2}, 1);
+  const Variable<double> constant(Tensor<double>({2}, 2.0));
+  const auto both = [](const Tensor<double>& dy) -> Gradients<double, 2> { return {dy, dy}; };
+  sum_of({a, constant}, both).backward(Tensor<double>({2}, 1.0));
+  CHECK(a.grad()[0] == 1);
+  CHECK(constant.grad().empty());
+}
+
+TEST_CASE("variable: an undefined one says so") {
+  const Variable<double> none;
+  CHECK(contains(error_of<PreconditionError>([&] { none.shape(); }), "shape of an undefined"));
+  CHECK_THROWS_AS(none.dim(0), PreconditionError);
+  CHECK_THROWS_AS(none.grad(), PreconditionError);
+  CHECK_THROWS_AS(none.zero_grad(), PreconditionError);
+  CHECK_FALSE(none.requires_grad());
+  CHECK(none.value().empty());
+}
+
 TEST_CASE("variable: a chain of 200000 ops is built, walked and destroyed without recursion") {
   const auto x = scalar(1);
   const auto build = [&] {

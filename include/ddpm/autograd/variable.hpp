@@ -5,9 +5,10 @@
 // loop too. Nodes come from the recycled memory of core/memory.hpp.
 //
 // Gradient contract: with L the scalar that backward() started from, a closure gets dy = dL/dy and
-// returns one tensor for each input, dL/dinput through this op; an empty tensor where the input
-// needs none. The engine adds them up: the first to come is taken over without a copy. A closure
-// that has called take_grad() returns the sum with what it took.
+// returns one tensor for each input, dL/dinput through this op, shaped as the input; an empty
+// tensor where the input needs none. The engine adds them up: the first to come is taken over
+// without a copy. A closure may have a second parameter, GradientsSoFar<T>&: what it takes from
+// there, it returns as part of its sum.
 //
 // SPDX-License-Identifier: MIT
 #pragma once
@@ -15,8 +16,9 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <initializer_list>
 #include <optional>
+#include <span>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -26,11 +28,12 @@
 
 namespace ddpm::DDPM_ABI {
 
-inline constexpr std::size_t max_op_inputs = 5;
+/// What the backward closure of an op with N inputs returns: a gradient for each, in their order.
+template <class T, std::size_t N>
+using Gradients = std::array<Tensor<T>, N>;
 
-/// What a backward closure returns: a gradient for each input, in the order of the inputs.
 template <class T>
-using Gradients = std::array<Tensor<T>, max_op_inputs>;
+class GradientsSoFar;
 
 namespace detail {
 
@@ -85,11 +88,13 @@ struct Node {
   std::uint64_t serial = 0;
   Node* next_disposed = nullptr;
   Tensor<T> value, grad;
-  std::array<NodePointer<T>, max_op_inputs> inputs;
 
   virtual ~Node() = default;
   virtual bool is_leaf() const { return true; }
-  virtual Gradients<T> backward(const Tensor<T>&) { return {}; }
+  virtual std::span<NodePointer<T>> inputs() { return {}; }
+  /// The closure's gradients, one for each input; they live in the node.
+  virtual std::span<Tensor<T>> backward(const Tensor<T>&) { return {}; }
+  /// Frees the closure, and the references to the inputs.
   virtual void free_closure() {}
 
   /// grad += g. A gradient that another handle shares is never written to.
@@ -105,15 +110,32 @@ struct Node {
   }
 };
 
-/// A node with an op's closure.
-template <class T, class F>
+/// A node with an op's closure and its N inputs.
+template <class T, class F, std::size_t N>
 struct OpNode final : Node<T> {
   std::optional<F> closure;
+  std::array<NodePointer<T>, N> from;
+  Gradients<T, N> gradients;
 
-  explicit OpNode(F f) : closure(std::move(f)) {}
+  OpNode(F f, std::array<NodePointer<T>, N> nodes)
+      : closure(std::move(f)), from(std::move(nodes)) {}
   bool is_leaf() const override { return false; }
-  Gradients<T> backward(const Tensor<T>& dy) override { return (*closure)(dy); }
-  void free_closure() override { closure.reset(); }
+  std::span<NodePointer<T>> inputs() override { return from; }
+  std::span<Tensor<T>> backward(const Tensor<T>& dy) override {
+    if constexpr (std::is_invocable_v<F&, const Tensor<T>&, GradientsSoFar<T>&>) {
+      GradientsSoFar<T> so_far(from);
+      gradients = (*closure)(dy, so_far);
+      so_far.check(gradients);
+    } else {
+      gradients = (*closure)(dy);
+    }
+    return gradients;
+  }
+  void free_closure() override {
+    closure.reset();
+    from = {};
+    gradients = {};
+  }
 };
 
 inline std::uint64_t next_serial() {
@@ -127,6 +149,37 @@ N* new_node(Args&&... args) {
 }
 
 }  // namespace detail
+
+/// What other ops have given so far of the gradients of an op's inputs. Only the engine makes one,
+/// for the closure of that op.
+template <class T>
+class GradientsSoFar {
+ public:
+  /// Takes that of input number `input`, empty if nothing has come; the closure must return the sum
+  /// of it and its own, and so spares a pass over both.
+  [[nodiscard]] Tensor<T> take(std::size_t input) {
+    require(input < inputs_.size(), "GradientsSoFar::take: input ", input, " of ", inputs_.size());
+    detail::Node<T>* node = inputs_[input].get();
+    if (node == nullptr || !node->requires_grad) return {};
+    taken_.push_back(input);
+    return std::exchange(node->grad, {});
+  }
+
+ private:
+  template <class, class, std::size_t>
+  friend struct detail::OpNode;
+
+  explicit GradientsSoFar(std::span<detail::NodePointer<T>> inputs) : inputs_(inputs) {}
+
+  void check(std::span<const Tensor<T>> gradients) const {
+    for (const std::size_t input : taken_)
+      require(!gradients[input].empty(), "backward: an op took the gradient of its input ", input,
+              " and gave none back");
+  }
+
+  std::span<detail::NodePointer<T>> inputs_;
+  PooledVector<std::size_t> taken_;
+};
 
 /// A tensor that remembers how it was computed. Copies alias, as those of Tensor.
 template <class T>
@@ -146,22 +199,22 @@ class Variable {
     return result;
   }
 
-  /// The result of an op: its value, its inputs, and its derivative, a closure from dy to
-  /// Gradients<T>. The closure may keep inputs and tensors, never the result. Under NoGrad, or if
-  /// no input needs a gradient, this is a constant.
-  template <class F>
-  static Variable output(Tensor<T> value, std::initializer_list<Variable> inputs, F backward) {
-    const bool wanted = grad_enabled() && std::any_of(inputs.begin(), inputs.end(),
+  /// The result of an op: its value, its N inputs, and its derivative, a closure from dy (and
+  /// GradientsSoFar<T>&, if it wants that) to Gradients<T, N>. The closure may keep inputs and
+  /// tensors, never the result. Under NoGrad, or if no input needs a gradient, this is a constant.
+  template <class F, std::size_t N>
+  static Variable output(Tensor<T> value, const Variable (&inputs)[N], F backward) {
+    const bool wanted = grad_enabled() && std::any_of(inputs, inputs + N,
                                                       [](auto& in) { return in.requires_grad(); });
     if (!wanted) return Variable(std::move(value));
+    std::array<detail::NodePointer<T>, N> nodes;
+    std::transform(inputs, inputs + N, nodes.begin(), [](auto& in) { return in.node_; });
     Variable result;
-    result.node_ =
-        detail::NodePointer<T>(detail::new_node<detail::OpNode<T, F>>(std::move(backward)));
+    result.node_ = detail::NodePointer<T>(
+        detail::new_node<detail::OpNode<T, F, N>>(std::move(backward), std::move(nodes)));
     result.node_->value = std::move(value);
     result.node_->requires_grad = true;
     result.node_->serial = detail::next_serial();
-    std::transform(inputs.begin(), inputs.end(), result.node_->inputs.begin(),
-                   [](const Variable& in) { return in.node_; });
     return result;
   }
 
@@ -169,12 +222,13 @@ class Variable {
   bool defined() const { return node_.get() != nullptr; }
   bool requires_grad() const { return defined() && node_->requires_grad; }
   Tensor<T> value() const { return defined() ? node_->value : Tensor<T>(); }
-  const Shape& shape() const { return node_->value.shape(); }
+  /// Throws PreconditionError if this is undefined, as do dim(), grad() and zero_grad().
+  const Shape& shape() const { return node("shape")->value.shape(); }
   Index dim(int axis) const { return shape()[axis]; }
 
-  /// dL/dthis after backward(); empty before. Leaves alone keep it.
-  Tensor<T> grad() const { return node_->grad; }
-  void zero_grad() const { node_->grad = {}; }
+  /// dL/dthis after backward(); empty before. Only leaves keep it.
+  Tensor<T> grad() const { return node("grad")->grad; }
+  void zero_grad() const { node("zero_grad")->grad = {}; }
 
   /// Uninitialised memory for this input's gradient, empty if none is needed; for closures.
   Tensor<T> new_grad() const { return requires_grad() ? Tensor<T>(shape()) : Tensor<T>(); }
@@ -183,18 +237,12 @@ class Variable {
     return requires_grad() && dy.unique() ? dy : new_grad();
   }
 
-  /// Takes what has come in of this input's gradient, empty if nothing has. For closures, which
-  /// must return the sum of it and their own, and so spare a pass over both.
-  [[nodiscard]] Tensor<T> take_grad() const {
-    return requires_grad() ? std::exchange(node_->grad, {}) : Tensor<T>();
-  }
-
   /// The value as a constant.
   Variable detach() const { return Variable(value()); }
 
   /// Adds dL/dleaf to the gradient of every leaf this was computed from, for L this scalar.
-  /// Throws PreconditionError if this has more than one value, needs no gradient, or its graph was
-  /// freed by an earlier call.
+  /// Throws PreconditionError if this has more than one value, needs no gradient, its graph was
+  /// freed by an earlier call, or an op breaks the gradient contract (see the head of this file).
   void backward() const {
     require(defined() && node_->value.size() == 1, "backward: starts from ",
             defined() ? shape() : Shape(), ", expected one value; or give its gradient");
@@ -219,16 +267,32 @@ class Variable {
       std::pop_heap(heap.begin(), heap.end(), older);
       const detail::NodePointer<T> node = std::move(heap.back());
       heap.pop_back();
-      Gradients<T> gradients = node->backward(std::exchange(node->grad, {}));
-      for (std::size_t i = 0; i < max_op_inputs; ++i)
-        if (!gradients[i].empty()) push(node->inputs[i], std::move(gradients[i]));
+      const auto gradients = node->backward(std::exchange(node->grad, {}));
+      const auto inputs = node->inputs();
+      for (std::size_t i = 0; i < inputs.size(); ++i)
+        if (!gradients[i].empty() && check_gradient(inputs[i], gradients[i], i))
+          push(inputs[i], std::exchange(gradients[i], {}));
       node->free_closure();
-      node->inputs = {};
       node->freed = true;
     }
   }
 
  private:
+  const detail::NodePointer<T>& node(const char* what) const {
+    require(defined(), "Variable: ", what, " of an undefined variable");
+    return node_;
+  }
+
+  /// True if the input wants the gradient that an op's closure gave.
+  static bool check_gradient(const detail::NodePointer<T>& input, const Tensor<T>& gradient,
+                             std::size_t number) {
+    require(input.get() != nullptr, "backward: an op gave a gradient for its input ", number,
+            ", which is undefined");
+    require(gradient.shape() == input->value.shape(), "backward: an op's gradient of its input ",
+            number, " is ", gradient.shape(), ", expected ", input->value.shape());
+    return input->requires_grad;
+  }
+
   detail::NodePointer<T> node_;
 };
 

@@ -15,7 +15,7 @@ template <class T>
 Variable<T> silu(const Variable<T>& x) {
   Tensor<T> y(x.shape());
   kernels::silu_forward<T>(x.value(), y);
-  const auto backward = [=](const Tensor<T>& dy) -> Gradients<T> {
+  const auto backward = [=](const Tensor<T>& dy) -> Gradients<T, 1> {
     const Tensor<T> dx = x.new_grad();
     kernels::silu_backward<T>(dy, x.value(), dx);
     return {dx};
@@ -28,7 +28,7 @@ template <class T>
 Variable<T> gelu(const Variable<T>& x) {
   Tensor<T> y(x.shape());
   kernels::gelu_forward<T>(x.value(), y);
-  const auto backward = [=](const Tensor<T>& dy) -> Gradients<T> {
+  const auto backward = [=](const Tensor<T>& dy) -> Gradients<T, 1> {
     const Tensor<T> dx = x.new_grad();
     kernels::gelu_backward<T>(dy, x.value(), dx);
     return {dx};
@@ -41,7 +41,7 @@ template <class T>
 Variable<T> softmax(const Variable<T>& x) {
   Tensor<T> y(x.shape());
   kernels::softmax_forward<T>(x.value(), y);
-  const auto backward = [=](const Tensor<T>& dy) -> Gradients<T> {
+  const auto backward = [=](const Tensor<T>& dy) -> Gradients<T, 1> {
     Tensor<T> dx(dy.shape());
     kernels::softmax_backward<T>(dy, y, dx);
     return {dx};

@@ -17,7 +17,7 @@ Variable<T> operator+(const Variable<T>& a, const Variable<T>& b) {
   Tensor<T> y(a.shape());
   kernels::add<T>(a.value(), b.value(), y);
   const bool a_wanted = a.requires_grad(), b_wanted = b.requires_grad();
-  const auto backward = [=](const Tensor<T>& dy) -> Gradients<T> {
+  const auto backward = [=](const Tensor<T>& dy) -> Gradients<T, 2> {
     return {a_wanted ? dy : Tensor<T>(), b_wanted ? dy : Tensor<T>()};
   };
   return Variable<T>::output(y, {a, b}, backward);
@@ -29,7 +29,7 @@ Variable<T> operator*(const Variable<T>& a, const Variable<T>& b) {
   require_shape("operator*: b", b.shape(), a.shape());
   Tensor<T> y(a.shape());
   kernels::multiply_elements<T>(a.value(), b.value(), y);
-  const auto backward = [=](const Tensor<T>& dy) -> Gradients<T> {
+  const auto backward = [=](const Tensor<T>& dy) -> Gradients<T, 2> {
     const Tensor<T> da = a.new_grad(), db = b.new_grad();
     if (!da.empty()) kernels::multiply_elements<T>(dy, b.value(), da);
     if (!db.empty()) kernels::multiply_elements<T>(dy, a.value(), db);
@@ -43,7 +43,7 @@ template <class T>
 Variable<T> operator*(std::type_identity_t<T> factor, const Variable<T>& x) {
   Tensor<T> y(x.shape());
   kernels::scale<T>(x.value(), factor, y);
-  const auto backward = [=](const Tensor<T>& dy) -> Gradients<T> {
+  const auto backward = [=](const Tensor<T>& dy) -> Gradients<T, 1> {
     const Tensor<T> dx = x.new_grad();
     kernels::scale<T>(dy, factor, dx);
     return {dx};
@@ -62,7 +62,7 @@ Variable<T> add_row(const Variable<T>& x, const Variable<T>& row) {
   for (Index n = 0; n < x.dim(0); ++n)
     simd::map<T>(sum, x.dim(1), y.view().row(n), in.view().row(n), added.data());
   const bool x_wanted = x.requires_grad();
-  const auto backward = [=](const Tensor<T>& dy) -> Gradients<T> {
+  const auto backward = [=](const Tensor<T>& dy) -> Gradients<T, 2> {
     const Tensor<T> drow = row.new_grad();
     if (!drow.empty()) kernels::column_sums<T>(dy, drow);
     return {x_wanted ? dy : Tensor<T>(), drow};

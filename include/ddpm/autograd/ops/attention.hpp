@@ -18,7 +18,7 @@ Variable<T> attention(const Variable<T>& qkv, Index heads) {
   Tensor<T> y({s[0], s[1], s[2], s[3] / 3}), scales;
   if (grad_enabled() && qkv.requires_grad()) scales = Tensor<T>({s[0] * heads, s[1] * s[2], 2});
   kernels::attention_forward<T>(qkv.value(), heads, y, scales);
-  const auto backward = [=](const Tensor<T>& dy) -> Gradients<T> {
+  const auto backward = [=](const Tensor<T>& dy) -> Gradients<T, 1> {
     Tensor<T> dqkv(qkv.shape());
     kernels::attention_backward<T>(dy, qkv.value(), scales, heads, dqkv);
     return {dqkv};

@@ -20,7 +20,7 @@ Variable<T> conv2d(const Variable<T>& x, const Variable<T>& w, const Variable<T>
   Tensor<T> y(kernels::conv2d_shape(x.shape(), w.shape(), geometry));
   kernels::conv2d_forward<T>(x.value(), w.value(), bias.value(), residual.value(), geometry, y);
   const bool residual_wanted = residual.requires_grad();
-  const auto backward = [=](const Tensor<T>& dy) -> Gradients<T> {
+  const auto backward = [=](const Tensor<T>& dy) -> Gradients<T, 4> {
     const Tensor<T> dx = x.new_grad(), dw = w.new_grad(), dbias = bias.new_grad();
     kernels::conv2d_backward<T>(dy, x.value(), w.value(), geometry, dx, dw, dbias);
     return {dx, dw, dbias, residual_wanted ? dy : Tensor<T>()};
@@ -50,7 +50,7 @@ Variable<T> pointwise_conv2d(const Variable<T>& x, const Variable<T>& skip, cons
   Tensor<T> y({s[0], s[1], s[2], C_out});
   kernels::conv2d_forward<T>(x.value(), top(w.value()), bias.value(), {}, {}, y);
   kernels::conv2d_forward<T>(skip.value(), bottom(w.value()), {}, y, {}, y);
-  const auto backward = [=](const Tensor<T>& dy) -> Gradients<T> {
+  const auto backward = [=](const Tensor<T>& dy) -> Gradients<T, 4> {
     const Tensor<T> dx = x.new_grad(), dskip = skip.new_grad();
     const Tensor<T> dw = w.new_grad(), dbias = bias.new_grad();
     kernels::conv2d_backward<T>(dy, x.value(), top(w.value()), {}, dx, top(dw), dbias);
@@ -70,7 +70,7 @@ Variable<T> conv_transpose2d(const Variable<T>& x, const Variable<T>& w, const V
           " and w is ", w.shape(), ", expected rank 4");
   Tensor<T> y({x.dim(0), height, width, w.dim(3)});
   kernels::conv_transpose2d_forward<T>(x.value(), w.value(), bias.value(), geometry, y);
-  const auto backward = [=](const Tensor<T>& dy) -> Gradients<T> {
+  const auto backward = [=](const Tensor<T>& dy) -> Gradients<T, 3> {
     const Tensor<T> dx = x.new_grad(), dw = w.new_grad(), dbias = bias.new_grad();
     kernels::conv_transpose2d_backward<T>(dy, x.value(), w.value(), geometry, dx, dw, dbias);
     return {dx, dw, dbias};

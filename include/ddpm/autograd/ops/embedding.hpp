@@ -15,7 +15,7 @@ Variable<T> embedding(const Variable<T>& table, std::span<const Index> rows) {
   Tensor<T> y({static_cast<Index>(rows.size()), table.shape().back()});
   kernels::embedding_forward<T>(table.value(), rows, y);
   const auto backward = [table, kept = PooledVector<Index>(rows.begin(), rows.end())](
-                            const Tensor<T>& dy) -> Gradients<T> {
+                            const Tensor<T>& dy) -> Gradients<T, 1> {
     const Tensor<T> dtable = table.new_grad();
     kernels::embedding_backward<T>(dy, kept, dtable);
     return {dtable};

@@ -16,7 +16,7 @@ Variable<T> matmul(const Variable<T>& a, const Variable<T>& b) {
           b.shape(), ", expected matrices");
   Tensor<T> c({a.dim(0), b.dim(1)});
   kernels::matmul_forward<T>(a.value(), b.value(), c);
-  const auto backward = [=](const Tensor<T>& dc) -> Gradients<T> {
+  const auto backward = [=](const Tensor<T>& dc) -> Gradients<T, 2> {
     const Tensor<T> da = a.new_grad(), db = b.new_grad();
     kernels::matmul_backward<T>(dc, a.value(), b.value(), da, db);
     return {da, db};
@@ -32,7 +32,7 @@ Variable<T> linear(const Variable<T>& x, const Variable<T>& w, const Variable<T>
           w.shape(), ", expected matrices");
   Tensor<T> y({x.dim(0), w.dim(1)});
   kernels::linear_forward<T>(x.value(), w.value(), bias.value(), y);
-  const auto backward = [=](const Tensor<T>& dy) -> Gradients<T> {
+  const auto backward = [=](const Tensor<T>& dy) -> Gradients<T, 3> {
     const Tensor<T> dx = x.new_grad(), dw = w.new_grad(), dbias = bias.new_grad();
     kernels::linear_backward<T>(dy, x.value(), w.value(), dx, dw, dbias);
     return {dx, dw, dbias};

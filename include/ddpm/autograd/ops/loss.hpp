@@ -15,7 +15,7 @@ template <class T>
 Variable<T> mse_loss(const Variable<T>& a, const Variable<T>& b, Index parts = 1) {
   Tensor<T> losses({parts});
   kernels::mse_forward<T>(a.value(), b.value(), losses);
-  const auto backward = [=](const Tensor<T>& dlosses) -> Gradients<T> {
+  const auto backward = [=](const Tensor<T>& dlosses) -> Gradients<T, 2> {
     const Tensor<T> da = a.new_grad(), db = b.new_grad();
     kernels::mse_backward<T>(dlosses, a.value(), b.value(), da, db);
     return {da, db};
@@ -31,7 +31,7 @@ Variable<T> cross_entropy(const Variable<T>& logits, std::span<const Index> labe
   Tensor<T> losses({std::ssize(labels)});
   kernels::cross_entropy_forward<T>(logits.value(), labels, losses);
   const auto backward = [logits, kept = PooledVector<Index>(labels.begin(), labels.end())](
-                            const Tensor<T>& dlosses) -> Gradients<T> {
+                            const Tensor<T>& dlosses) -> Gradients<T, 1> {
     const Tensor<T> dlogits = logits.new_grad();
     kernels::cross_entropy_backward<T>(dlosses, logits.value(), kept, dlogits);
     return {dlogits};
@@ -48,7 +48,7 @@ Variable<T> weighted_mean(const Variable<T>& losses, const Tensor<T>& weights) {
   const double N = static_cast<double>(weights.size());
   double sum = 0;
   for (Index n = 0; n < weights.size(); ++n) sum += double(weights[n]) * double(losses.value()[n]);
-  const auto backward = [=](const Tensor<T>& dmean) -> Gradients<T> {
+  const auto backward = [=](const Tensor<T>& dmean) -> Gradients<T, 1> {
     Tensor<T> dlosses(weights.shape());
     kernels::scale<T>(weights, dmean[0] / static_cast<T>(N), dlosses);
     return {dlosses};

@@ -23,7 +23,7 @@ Variable<T> variational_terms(const Variable<T>& output, const Tensor<T>& x_0, c
                               const VariationalOptions& options, View<T> errors = {}) {
   Tensor<T> terms({output.dim(0)});
   kernels::variational_forward<T>(output.value(), x_0, x_t, steps, options, terms, errors);
-  const auto backward = [=, kept = std::move(steps)](const Tensor<T>& dterms) -> Gradients<T> {
+  const auto backward = [=, kept = std::move(steps)](const Tensor<T>& dterms) -> Gradients<T, 1> {
     const Tensor<T> doutput = output.new_grad();
     kernels::variational_backward<T>(dterms, output.value(), x_0, x_t, kept, options, doutput);
     return {doutput};
