@@ -7,7 +7,6 @@
 #include <cstdio>
 #include <ddpm/ddpm.hpp>
 #include <iostream>
-#include <map>
 #include <string>
 
 namespace examples {
@@ -45,44 +44,30 @@ void with_checkpoint(const std::string& path, const F& f) {
     f(load_checkpoint<float, UNet<float>>(path));
 }
 
-/// The samplers by the names that command lines take.
-inline const std::map<std::string, Sampler>& sampler_names() {
-  static const std::map<std::string, Sampler> names{{"ancestral", Sampler::ancestral},
-                                                    {"ddim", Sampler::ddim},
-                                                    {"euler", Sampler::euler},
-                                                    {"euler_ancestral", Sampler::euler_ancestral},
-                                                    {"heun", Sampler::heun},
-                                                    {"dpm_solver_2m", Sampler::dpm_solver_2m},
-                                                    {"dpm_solver_3m", Sampler::dpm_solver_3m},
-                                                    {"dpm_solver_2s", Sampler::dpm_solver_2s},
-                                                    {"dpm_solver_sde", Sampler::dpm_solver_sde},
-                                                    {"unipc", Sampler::unipc},
-                                                    {"pndm", Sampler::pndm}};
-  return names;
-}
-
-/// Spacings by the names that command lines take.
-inline const std::map<std::string, Spacing>& spacing_names() {
-  static const std::map<std::string, Spacing> names{{"leading", Spacing::leading},
-                                                    {"linspace", Spacing::linspace},
-                                                    {"trailing", Spacing::trailing},
-                                                    {"karras", Spacing::karras},
-                                                    {"exponential", Spacing::exponential}};
-  return names;
+/// Adds an option whose values are the names of an enum; help and errors list them.
+template <NamedEnum E>
+void add_enum_option(CLI::App& app, const std::string& flag, E& value, const std::string& what) {
+  const auto read = [&value](const std::string& text) {
+    const auto named = value_of<E>(text);
+    if (!named) throw CLI::ValidationError(message("'", text, "' is none of ", list_of_names<E>()));
+    value = *named;
+  };
+  app.add_option_function<std::string>(flag, read, message(what, ": ", list_of_names<E>()))
+      ->type_name("NAME")
+      ->default_str(std::string(name_of(value)));
 }
 
 /// Adds --spacing and --eta.
 inline void add_spacing_options(CLI::App& app, SampleOptions& options) {
-  app.add_option("--spacing", options.spacing, "of the steps")
-      ->transform(CLI::CheckedTransformer(spacing_names()));
-  app.add_option("--eta", options.eta, "of ddim: 0 is deterministic, 1 as random as ancestral");
+  add_enum_option(app, "--spacing", options.spacing, "how the steps are spread");
+  app.add_option("--eta", options.eta,
+                 "how random the sampler ddim is: 0 not at all, 1 as ancestral");
 }
 
 /// Adds --sampler, --sample-steps, --spacing and --eta.
 inline void add_sampler_options(CLI::App& app, SampleOptions& options) {
-  app.add_option("--sampler", options.sampler, "ancestral, ddim, dpm_solver_2m, unipc, ...")
-      ->transform(CLI::CheckedTransformer(sampler_names()));
-  app.add_option("--sample-steps", options.steps, "steps; 0: all timesteps");
+  add_enum_option(app, "--sampler", options.sampler, "the sampler that draws the pictures");
+  app.add_option("--sample-steps", options.steps, "steps of the sampler; 0: all timesteps");
   add_spacing_options(app, options);
 }
 
@@ -106,20 +91,11 @@ void echo(const char* name, const Value&... value) {
             << message(value...) << '\n';
 }
 
-/// The name that a command line takes for a value.
-template <class E>
-std::string name_of(const std::map<std::string, E>& names, E value) {
-  for (const auto& [name, known] : names)
-    if (known == value) return name;
-  return "?";
-}
-
 /// Prints how samples are drawn.
 inline void echo_sampling(const SampleOptions& options, Index timesteps) {
   const bool ddim = options.sampler == Sampler::ddim;
-  echo("sampler", name_of(sampler_names(), options.sampler), ", ",
-       options.steps > 0 ? options.steps : timesteps, " steps, ",
-       name_of(spacing_names(), options.spacing), ddim ? message(", eta ", options.eta) : "");
+  echo("sampler", name_of(options.sampler), ", ", options.steps > 0 ? options.steps : timesteps,
+       " steps, ", name_of(options.spacing), ddim ? message(", eta ", options.eta) : "");
   if (options.labels.empty()) return;
   std::string labels;
   for (const Index label : options.labels) labels += message(labels.empty() ? "" : ",", label);

@@ -12,10 +12,7 @@ using namespace examples;
 
 struct Settings {
   std::string checkpoint, images, labels, test_images, test_labels, picture = "samplers.png";
-  std::vector<std::string> samplers{"ddim",          "euler",          "euler_ancestral",
-                                    "heun",          "dpm_solver_2m",  "dpm_solver_3m",
-                                    "dpm_solver_2s", "dpm_solver_sde", "unipc",
-                                    "pndm",          "ancestral"};
+  std::vector<std::string> samplers{enum_names<Sampler>.begin(), enum_names<Sampler>.end()};
   std::vector<Index> steps{10, 20, 50};
   Index full = 1000, epochs = 3;
   int threads = 0;
@@ -75,7 +72,7 @@ void compare(const Settings& s) {
   const Index columns = std::min<Index>(10, options.count);
   std::vector<Tensor<float>> rows;
   const auto add = [&](const std::string& name, Index steps) {
-    options.sampler = sampler_names().at(name);
+    options.sampler = value_of<Sampler>(name).value();
     options.steps = steps;
     rows.push_back(run(model.network, model.scheduler, classifier, real.features, options, name));
   };
@@ -106,7 +103,8 @@ int main(int count, char** arguments) {
   app.add_option("labels", s.labels, "IDX file of their labels")->required();
   app.add_option("test-images", s.test_images, "IDX file of test images")->required();
   app.add_option("test-labels", s.test_labels, "IDX file of their labels")->required();
-  app.add_option("--samplers", s.samplers, "which")->check(CLI::IsMember(sampler_names()));
+  app.add_option("--samplers", s.samplers, "the samplers to compare")
+      ->check(CLI::IsMember(s.samplers));
   app.add_option("--steps", s.steps, "numbers of steps");
   app.add_option("--full", s.full, "steps of ancestral sampling, for comparison; 0: without");
   app.add_option("--count", s.sampling.count, "pictures of each row");

@@ -34,20 +34,6 @@ struct TrainSettings {
   }
 };
 
-inline const std::map<std::string, Loss>& loss_names() {
-  static const std::map<std::string, Loss> names{
-      {"mse", Loss::mse}, {"min_snr", Loss::min_snr}, {"kl", Loss::kl}, {"hybrid", Loss::hybrid}};
-  return names;
-}
-
-inline const std::map<std::string, TimestepSampling>& timestep_sampling_names() {
-  static const std::map<std::string, TimestepSampling> names{
-      {"uniform", TimestepSampling::uniform},
-      {"stratified", TimestepSampling::stratified},
-      {"loss_second_moment", TimestepSampling::loss_second_moment}};
-  return names;
-}
-
 inline void add_options(CLI::App& app, TrainSettings& s) {
   // The last one counts, so that scripts can put a user's options behind their own.
   app.option_defaults()->always_capture_default()->multi_option_policy(
@@ -69,35 +55,17 @@ inline void add_options(CLI::App& app, TrainSettings& s) {
   app.add_option("--sample-every", s.trainer.sample_every, "updates between grids; 0: at the end");
   add_sampler_options(app, s.grid);
   add_class_options(app, s.grid);
-  static const std::map<std::string, BetaSchedule> schedules{
-      {"linear", BetaSchedule::linear},     {"quadratic", BetaSchedule::quadratic},
-      {"constant", BetaSchedule::constant}, {"warmup10", BetaSchedule::warmup10},
-      {"warmup50", BetaSchedule::warmup50}, {"jsd", BetaSchedule::jsd},
-      {"cosine", BetaSchedule::cosine},     {"sigmoid", BetaSchedule::sigmoid}};
-  static const std::map<std::string, Prediction> predictions{{"epsilon", Prediction::epsilon},
-                                                             {"x_0", Prediction::x_0},
-                                                             {"x_prev", Prediction::x_prev},
-                                                             {"v", Prediction::v}};
-  static const std::map<std::string, Variance> variances{
-      {"fixed_small", Variance::fixed_small},
-      {"fixed_large", Variance::fixed_large},
-      {"learned", Variance::learned},
-      {"learned_range", Variance::learned_range}};
-  app.add_option("--timesteps", s.scheduler.timesteps, "T of the diffusion process");
-  app.add_option("--schedule", s.scheduler.schedule, "of the betas")
-      ->transform(CLI::CheckedTransformer(schedules));
-  app.add_option("--prediction", s.scheduler.prediction, "what the network is trained to tell")
-      ->transform(CLI::CheckedTransformer(predictions));
+  app.add_option("--timesteps", s.scheduler.timesteps, "number of timesteps of the process");
+  add_enum_option(app, "--schedule", s.scheduler.schedule, "how the noise grows");
+  add_enum_option(app, "--prediction", s.scheduler.prediction,
+                  "what the network is trained to tell");
   app.add_flag("--zero-terminal-snr", s.scheduler.zero_terminal_snr,
                "rescale the betas: no signal at the last timestep");
-  app.add_option("--variance", s.scheduler.variance,
-                 "of the reverse steps; learned ones need --loss hybrid or kl")
-      ->transform(CLI::CheckedTransformer(variances));
-  app.add_option("--loss", s.trainer.loss.loss, "mse, min_snr, kl or hybrid")
-      ->transform(CLI::CheckedTransformer(loss_names()));
-  app.add_option("--timestep-sampling", s.trainer.timestep_sampling,
-                 "uniform, stratified or loss_second_moment")
-      ->transform(CLI::CheckedTransformer(timestep_sampling_names()));
+  add_enum_option(app, "--variance", s.scheduler.variance,
+                  "variance of the reverse steps; learned ones need --loss hybrid or kl");
+  add_enum_option(app, "--loss", s.trainer.loss.loss, "what training makes small");
+  add_enum_option(app, "--timestep-sampling", s.trainer.timestep_sampling,
+                  "how timesteps are drawn");
   app.add_option("--label-dropout", s.trainer.label_dropout,
                  "share of labels hidden, for guidance");
   app.add_option("--seed", s.trainer.seed, "of weights, data order, noise and samples");
@@ -122,8 +90,7 @@ inline void echo_settings(const TrainSettings& s, const Tensor<float>& images, I
   echo("ema", s.trainer.ema_decay);
   for (const char* field : {"timesteps", "schedule", "prediction", "variance"})
     echo(field, process[message("scheduler.", field)]);
-  echo("loss", name_of(loss_names(), s.trainer.loss.loss), ", timesteps ",
-       name_of(timestep_sampling_names(), s.trainer.timestep_sampling));
+  echo("loss", name_of(s.trainer.loss.loss), ", timesteps ", name_of(s.trainer.timestep_sampling));
   if (s.classes > 0) echo("labels hidden", s.trainer.label_dropout);
   echo("flip", s.trainer.horizontal_flip ? "yes" : "no");
   echo("seed", s.trainer.seed);

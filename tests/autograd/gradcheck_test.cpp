@@ -144,7 +144,7 @@ TEST_CASE("gradcheck: finds a wrong derivative") {
     const Tensor<double> y = in[0].value().clone();
     for (double& v : y) v *= v;
     const auto x = in[0];
-    const auto backward = [=](const Tensor<double>& dy) -> Gradients<double> {
+    const auto backward = [=](const Tensor<double>& dy) -> Gradients<double, 1> {
       const Tensor<double> dx = x.new_grad();
       for (Index i = 0; i < dx.size(); ++i) dx[i] = dy[i] * x.value()[i];  // misses a factor 2
       return {dx};

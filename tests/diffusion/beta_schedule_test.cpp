@@ -57,8 +57,8 @@ TEST_CASE("beta schedules: every one gives a usable table, for any number of tim
       for (Index t = 0; t < T; ++t) {
         CHECK(scheduler.betas()[std::size_t(t)] > 0);
         CHECK(std::isfinite(scheduler.log_variance(t)));
-        const auto mean = scheduler.posterior_mean(t);
-        CHECK((std::isfinite(mean.of_x_0) && std::isfinite(mean.of_x_t)));
+        const auto mean = scheduler.posterior(t, t - 1);
+        CHECK((std::isfinite(mean.mean_of_x_0()) && std::isfinite(mean.mean_of_x_t())));
       }
     }
 }

@@ -23,8 +23,8 @@ TEST_CASE("scheduler: with the true noise, one step leads towards x_0") {
   CHECK(relative_difference<float>(scheduler.step(eps, t, x_t, z).pred_original_sample, x_0) <
         1e-4);
   CHECK(prev.shape() == x_0.shape());
-  const auto mean = scheduler.posterior_mean(t);
-  CHECK(prev[5] == doctest::Approx(mean.of_x_0 * x_0[5] + mean.of_x_t * x_t[5] +
+  const auto mean = scheduler.posterior(t, t - 1);
+  CHECK(prev[5] == doctest::Approx(mean.mean_of_x_0() * x_0[5] + mean.mean_of_x_t() * x_t[5] +
                                    std::sqrt(scheduler.variance(t)) * z[5])
                        .epsilon(1e-4));
 }

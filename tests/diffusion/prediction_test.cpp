@@ -22,11 +22,11 @@ TEST_CASE("predictions: every conversion there and back, and each from the truth
     const auto x_t = scheduler.add_noise(x_0, noise, t);
     const double alpha = std::sqrt(scheduler.alpha_cumprod(t)),
                  sigma = std::sqrt(1 - alpha * alpha);
-    const auto mean = scheduler.posterior_mean(t);
+    const auto mean = scheduler.posterior(t, t - 1);
     Tensor<double> v(x_0.shape()), prev(x_0.shape());
     for (Index i = 0; i < v.size(); ++i) {
       v[i] = alpha * noise[i] - sigma * x_0[i];
-      prev[i] = mean.of_x_0 * x_0[i] + mean.of_x_t * x_t[i];
+      prev[i] = mean.mean_of_x_0() * x_0[i] + mean.mean_of_x_t() * x_t[i];
     }
     const Tensor<double> truth[] = {noise, x_0, prev, v};
     for (std::size_t from = 0; from < 4; ++from)

@@ -67,7 +67,7 @@ double run(const Solver& solver, const Scheduler<double>& scheduler, const Level
   Tensor<double> x = scheduler_fixture();
   if (noisy)
     x = scheduler.add_noise(x, scheduler_fixture(true), static_cast<Index>(levels.front().t));
-  return sum_of_magnitudes(solve(solver, Toy(), scheduler, std::span(levels), x, no_noise, ignore));
+  return sum_of_magnitudes(solve(solver, Toy(), scheduler, levels, x, no_noise, ignore));
 }
 
 /// PyTorch's normal numbers, from its generator's seed 0: blocks of 16 by Box-Muller, NCHW.
@@ -100,7 +100,7 @@ auto near(double value) { return doctest::Approx(value).epsilon(2e-9); }
 TEST_CASE("published: DDPM, all timesteps, PyTorch's noise of seed 0") {
   const auto run_ddpm = [](const Scheduler<double>& scheduler) {
     const auto levels = noise_levels(scheduler, 1000, Spacing::trailing);
-    return sum_of_magnitudes(solve(Ancestral<double>{}, Toy(), scheduler, std::span(levels),
+    return sum_of_magnitudes(solve(Ancestral<double>{}, Toy(), scheduler, levels,
                                    scheduler_fixture(), TorchNoise(), ignore));
   };
   CHECK(TorchNoise()()[0] == doctest::Approx(-1.1258398));       // torch.randn(16)[0] of seed 0
@@ -131,15 +131,15 @@ TEST_CASE("DDIM: with the noise of the clipped x_0 it is DPM-Solver++ of first o
   const Tensor<double> start = scheduler_fixture();
   for (double& value : start) value *= 5;  // so that the clip matters
   const auto run_from_start = [&](const auto& solver) {
-    return sum_of_magnitudes(solve(solver, Toy(), v, std::span(levels), start, no_noise, ignore));
+    return sum_of_magnitudes(solve(solver, Toy(), v, levels, start, no_noise, ignore));
   };
-  const double ddim = run_from_start(Ddim<double>{.clip_noise = true});
-  CHECK(ddim == near(run_from_start(DpmSolverMultistep<double>{.order = 1})));
+  const double ddim = run_from_start(Ddim<double>({.clip_noise = true}));
+  CHECK(ddim == near(run_from_start(DpmSolverMultistep<double>({.order = 1}))));
   CHECK(std::abs(ddim - run_from_start(Ddim<double>{})) > 1);
 }
 
 TEST_CASE("published: DPM-Solver++, multistep") {
-  const DpmSolverMultistep<double> solver{.lower_order_final = false};
+  const DpmSolverMultistep<double> solver({.lower_order_final = false});
   const auto eps = unclipped(), v = unclipped(Prediction::v);
   const NoiseLevel least = eps.level(0);
   CHECK(run(solver, eps, levels_of(eps, ten, least)) / 768 == near(0.3301469779));     // 0.3301

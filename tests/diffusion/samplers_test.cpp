@@ -1,17 +1,23 @@
 // The samplers against published numbers, and against data whose best denoiser is known.
 #include "ddpm/diffusion/sample.hpp"
 
+#include <fstream>
+#include <sstream>
+
 #include "../support.hpp"
 
 using namespace test;
 
 namespace {
 
-constexpr Sampler all_samplers[] = {
-    Sampler::ancestral,       Sampler::ddim,          Sampler::euler,
-    Sampler::euler_ancestral, Sampler::heun,          Sampler::dpm_solver_2m,
-    Sampler::dpm_solver_3m,   Sampler::dpm_solver_2s, Sampler::dpm_solver_sde,
-    Sampler::unipc,           Sampler::pndm};
+/// Calls f(sampler) for every one of the table.
+template <class F>
+void for_each_sampler(const F& f) {
+  for (const std::string_view name : enum_names<Sampler>) {
+    CAPTURE(name);
+    f(value_of<Sampler>(name).value());
+  }
+}
 
 const auto no_noise = [] { return Tensor<double>(); };
 const auto ignore = [](const SampleProgress<double>&) {};
@@ -74,7 +80,7 @@ double convergence_order(const MakeSolver& make_solver, const Levels& levels_of,
     const auto levels = levels_of(steps);
     const Tensor<double> start({1, 1, 1, 2}, {1.7, -0.4});
     const auto solver = make_solver(start, levels);
-    const auto x = solve(solver, data, unclipped(), std::span(levels), start, no_noise, ignore);
+    const auto x = solve(solver, data, unclipped(), levels, start, no_noise, ignore);
     return std::abs(x[0] - data.solution(start[0], levels.front(), levels.back())) +
            std::abs(x[1] - data.solution(start[1], levels.front(), levels.back()));
   };
@@ -85,18 +91,16 @@ double convergence_order(const MakeSolver& make_solver, const Levels& levels_of,
 DpmSolverMultistep<double> started_3m(const Tensor<double>& start,
                                       const std::vector<NoiseLevel>& levels) {
   const Gaussian data{unclipped()};
-  DpmSolverMultistep<double> solver{.order = 3};
+  DpmSolverMultistep<double> solver({.order = 3});
   const double step = levels[0].ratio() / levels[1].ratio();
-  for (std::size_t back = 1; back <= 2; ++back) {
+  for (const int back : {2, 1}) {
     const double ratio = levels[0].ratio() * std::pow(step, double(back));
     const NoiseLevel before{0, 1 / (1 + ratio * ratio)};
     Tensor<double> x_0(start.shape());
     for (Index i = 0; i < x_0.size(); ++i)
       x_0[i] = data.best_x_0(data.solution(start[i], levels[0], before), before);
-    solver.earlier[back - 1] = x_0;
-    solver.earlier_lambda[back - 1] = before.lambda();
+    solver.remember(x_0, before);
   }
-  solver.known = 2;
   return solver;
 }
 
@@ -109,12 +113,12 @@ TEST_CASE("samplers: orders of convergence on a Gaussian, within 0.2 of the theo
   CHECK(std::abs(order(Ddim<double>{}) - 1) < 0.2);
   CHECK(std::abs(order(Euler<double>{}) - 1) < 0.2);
   CHECK(std::abs(order(Heun<double>{}) - 2) < 0.2);
-  CHECK(std::abs(order(DpmSolverMultistep<double>{.order = 1}) - 1) < 0.2);
-  CHECK(std::abs(order(DpmSolverMultistep<double>{.order = 2}) - 2) < 0.2);
+  CHECK(std::abs(order(DpmSolverMultistep<double>({.order = 1})) - 1) < 0.2);
+  CHECK(std::abs(order(DpmSolverMultistep<double>({.order = 2})) - 2) < 0.2);
   CHECK(std::abs(convergence_order(started_3m, even_in_lambda, 80) - 3) < 0.2);
   CHECK(std::abs(order(DpmSolverSinglestep<double>{}) - 2) < 0.2);
   // Its error changes sign between 20 and 80 steps.
-  CHECK(std::abs(order(UniPc<double>{.lower_order_final = false}, 500) - 3) < 0.2);
+  CHECK(std::abs(order(UniPc<double>({.lower_order_final = false}), 500) - 3) < 0.2);
   // The multistep formula holds for steps of one length in t.
   const auto pndm = [](const auto&, const auto&) { return Pndm<double>{}; };
   CHECK(std::abs(convergence_order(pndm, even_in_t, 100) - 2) < 0.2);
@@ -123,8 +127,7 @@ TEST_CASE("samplers: orders of convergence on a Gaussian, within 0.2 of the theo
 TEST_CASE("samplers: every one gives a Gaussian back, mean and deviation") {
   const Scheduler<double> scheduler({.clip_sample = false});
   const Gaussian data{scheduler};
-  for (const Sampler sampler : all_samplers) {
-    CAPTURE(int(sampler));
+  for_each_sampler([&](Sampler sampler) {
     const auto samples =
         sample(data, scheduler,
                {.count = 2000, .seed = 1, .batch_size = 2000, .sampler = sampler, .steps = 100});
@@ -135,7 +138,7 @@ TEST_CASE("samplers: every one gives a Gaussian back, mean and deviation") {
     }
     CHECK(std::abs(mean - 0.3) < 0.01);  // five standard errors are 0.014
     CHECK(std::sqrt(square - mean * mean) == doctest::Approx(0.5).epsilon(0.04));
-  }
+  });
 }
 
 namespace {
@@ -199,15 +202,14 @@ double sliced_wasserstein(const Tensor<double>& a, const Tensor<double>& b) {
 TEST_CASE("samplers: every one gives a mixture of Gaussians back, by sliced Wasserstein distance") {
   const auto truth = Mixture::exact(4000, 1);
   const double among_themselves = sliced_wasserstein(truth, Mixture::exact(4000, 2));
-  for (const Sampler sampler : all_samplers) {
-    CAPTURE(int(sampler));
+  for_each_sampler([&](Sampler sampler) {
     const auto samples =
         sample(Mixture(), unclipped(),
                {.count = 4000, .seed = 3, .batch_size = 4000, .sampler = sampler, .steps = 100});
     const double distance = sliced_wasserstein(samples, truth);
     CAPTURE(among_themselves);
     CHECK(distance < among_themselves + 0.02);  // of a data set 1.2 wide
-  }
+  });
 }
 
 TEST_CASE("samplers: DDIM runs backwards to the noise it came from") {
@@ -215,9 +217,9 @@ TEST_CASE("samplers: DDIM runs backwards to the noise it came from") {
   const Gaussian data{scheduler};
   auto levels = noise_levels(scheduler, 400, Spacing::exponential, FinalLevel::sigma_min);
   const Tensor<double> start({1, 1, 1, 2}, {1.7, -0.4});
-  const auto x = solve(Ddim<double>{}, data, scheduler, std::span(levels), start, no_noise, ignore);
+  const auto x = solve(Ddim<double>{}, data, scheduler, levels, start, no_noise, ignore);
   std::reverse(levels.begin(), levels.end());
-  const auto back = solve(Ddim<double>{}, data, scheduler, std::span(levels), x, no_noise, ignore);
+  const auto back = solve(Ddim<double>{}, data, scheduler, levels, x, no_noise, ignore);
   CHECK(std::abs(back[0] - start[0]) + std::abs(back[1] - start[1]) < 0.05);
 }
 
@@ -285,4 +287,17 @@ TEST_CASE("samplers: bad input is named") {
   CHECK(contains(error_of<PreconditionError>(
                      [&] { sample(data, dark, {.sampler = Sampler::dpm_solver_2m, .steps = 10}); }),
                  "no signal is left at timestep 999"));
+}
+
+TEST_CASE("samplers: the table in the documents is the table of the code") {
+  std::stringstream page;
+  page << std::ifstream(DDPM_DOCS "/samplers.md").rdbuf();
+  const auto cell = [](const std::string& text) { return text.empty() ? " |" : " " + text + " |"; };
+  for_each_sampler([&](Sampler sampler) {
+    const SamplerFacts facts = facts_of(sampler);
+    const std::string row = "|" + cell(std::string(name_of(sampler))) + cell(facts.source) +
+                            cell(facts.order) + cell(facts.evaluations) + cell(facts.noise) + "\n";
+    CAPTURE(row);
+    CHECK(contains(page.str(), row));
+  });
 }

@@ -50,10 +50,11 @@ TEST_CASE("scheduler: tables obey Bayes' rule on a grid, to 1e-12") {
       // q(x_{t-1} | x_t, x_0) ~ q(x_t | x_{t-1}) q(x_{t-1} | x_0): precisions add up.
       const double precision = (1 - beta) / beta + 1 / (1 - abar_prev);
       CHECK(scheduler.posterior_variance(t) * precision == doctest::Approx(1).epsilon(1e-12));
-      const auto mean = scheduler.posterior_mean(t);
-      CHECK(mean.of_x_0 * precision * (1 - abar_prev) ==
+      const auto mean = scheduler.posterior(t, t - 1);
+      CHECK(mean.mean_of_x_0() * precision * (1 - abar_prev) ==
             doctest::Approx(std::sqrt(abar_prev)).epsilon(1e-12));
-      CHECK(mean.of_x_t * precision * beta == doctest::Approx(std::sqrt(1 - beta)).epsilon(1e-12));
+      CHECK(mean.mean_of_x_t() * precision * beta ==
+            doctest::Approx(std::sqrt(1 - beta)).epsilon(1e-12));
       CHECK((scheduler.posterior_variance(t) > 0 && scheduler.posterior_variance(t) <= beta));
     }
     CHECK(std::isfinite(scheduler.log_variance(0)));
@@ -70,7 +71,7 @@ TEST_CASE("scheduler: the two fixed variances") {
   CHECK(large.log_variance(0) == std::log(large.posterior_variance(1)));
 }
 
-TEST_CASE_TEMPLATE("scheduler: add_noise and predict_x_0 are inverse", T, float, double) {
+TEST_CASE_TEMPLATE("scheduler: add_noise and convert to x_0 are inverse", T, float, double) {
   const Scheduler<T> scheduler;
   const auto x_0 = random_tensor<T>({3, 5, 5, 2}, 1), noise = random_tensor<T>(x_0.shape(), 2);
   const std::array<Index, 3> t{0, 250, 999};
@@ -84,7 +85,8 @@ TEST_CASE_TEMPLATE("scheduler: add_noise and predict_x_0 are inverse", T, float,
   for (const Index one : t) {
     const auto noisy = scheduler.add_noise(x_0, noise, one);
     const double condition = std::sqrt(1 / scheduler.alpha_cumprod(one));
-    CHECK(relative_difference<T>(scheduler.predict_x_0(noise, one, noisy), x_0) <
+    CHECK(relative_difference<T>(
+              scheduler.convert(noise, Prediction::epsilon, Prediction::x_0, one, noisy), x_0) <
           condition * 100 * double(std::numeric_limits<T>::epsilon()));
   }
 }

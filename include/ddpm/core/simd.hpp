@@ -1,4 +1,4 @@
-// The only door to SIMD: packs of xsimd, and loops over arrays in packs.
+// The only door to SIMD: packs of xsimd and functions of them, and loops over arrays in packs.
 //
 // One generic lambda serves whole packs and the tail alike: a tail is computed in a padded pack, so
 // an element's bits depend on its value alone, never on its place in the array. That is what makes
@@ -47,6 +47,13 @@ Pack<T> fma(const Pack<T>& a, const Pack<T>& b, const Pack<T>& c) {
   return xsimd::fma(a, b, c);
 #endif
 }
+
+using xsimd::erf;
+using xsimd::exp;
+using xsimd::max;
+using xsimd::min;
+using xsimd::select;
+using xsimd::sqrt;
 
 /// The sum of a pack's values, in an order fixed by the architecture.
 template <class T>
@@ -217,11 +224,11 @@ T largest(Index count, const T* values) {
   if (count >= width<T>) {
     Pack<T> most = load(values), other = most;
     for (i = width<T>; i + 2 * width<T> <= count; i += 2 * width<T>) {
-      most = xsimd::max(most, load(values + i));
+      most = max(most, load(values + i));
       other = xsimd::max(other, load(values + i + width<T>));
     }
-    for (; i + width<T> <= count; i += width<T>) most = xsimd::max(most, load(values + i));
-    most = xsimd::max(most, other);
+    for (; i + width<T> <= count; i += width<T>) most = max(most, load(values + i));
+    most = max(most, other);
     alignas(64) T lanes[static_cast<std::size_t>(width<T>)];
     store(lanes, most);
     for (const T lane : lanes) result = std::max(result, lane);

@@ -33,6 +33,13 @@ struct View {
   T* row(Index i) const { return data + i * shape.back(); }
 };
 
+/// Throws PreconditionError "<what> is <got>, expected <expected>" unless the view has that shape
+/// or is empty, which means "not given" or "not needed".
+template <class T>
+void require_shape_if_given(const char* what, const View<T>& view, const Shape& expected) {
+  if (!view.empty()) require_shape(what, view.shape, expected);
+}
+
 /// An array of T with up to four extents; see the head of this file.
 template <class T>
 class Tensor {

@@ -12,6 +12,7 @@
 #include <numbers>
 #include <vector>
 
+#include "ddpm/core/enum_names.hpp"
 #include "ddpm/core/shape.hpp"
 
 namespace ddpm::DDPM_ABI {
@@ -27,6 +28,17 @@ enum class BetaSchedule {
   sigmoid,    ///< Jabri et al. 2022, appendix B: sigmoid from -3 to 3
   custom,     ///< SchedulerConfig::betas
 };
+template <>
+inline constexpr auto enum_names<BetaSchedule> = named<BetaSchedule>("linear", "quadratic",
+                                                                     "constant", "warmup10",
+                                                                     "warmup50", "jsd", "cosine",
+                                                                     "sigmoid", "custom");
+
+/// True for the formulas that go from beta_start to beta_end.
+inline bool has_range(BetaSchedule schedule) {
+  return schedule != BetaSchedule::jsd && schedule != BetaSchedule::cosine &&
+         schedule != BetaSchedule::sigmoid;
+}
 
 namespace detail {
 

@@ -56,12 +56,11 @@ Tensor<T> masked(View<const T> mask, const Tensor<T>& u, const Tensor<T>& v) {
 }
 
 /// One batch from noise to images.
-template <class T, class D, class Noise, class OnStep>
-Tensor<T> inpaint_batch(const D& denoiser, const Scheduler<T>& scheduler,
-                        std::span<const NoiseLevel> levels, std::span<const std::size_t> visits,
-                        const Tensor<T>& known, View<const T> mask, const Noise& noise,
-                        const OnStep& on_step) {
-  const DenoisingModel<T, D> model{denoiser, scheduler};
+template <class T>
+Tensor<T> inpaint_batch(const DenoisingModel<T>& model, std::span<const NoiseLevel> levels,
+                        std::span<const std::size_t> visits, const Tensor<T>& known,
+                        View<const T> mask, const NoiseSource<T>& noise,
+                        const OnSampleStep<T>& on_step) {
   Tensor<T> x = noise();
   for (std::size_t i = 1; i < visits.size(); ++i) {
     const NoiseLevel &from = levels[visits[i - 1]], &to = levels[visits[i]];
@@ -70,11 +69,12 @@ Tensor<T> inpaint_batch(const D& denoiser, const Scheduler<T>& scheduler,
       x = combine<T>(Term<T>{std::sqrt(keep), x}, Term<T>{std::sqrt(1 - keep), noise()});
       continue;
     }
-    const SolverStep<T> guess = Ancestral<T>{}.step(model, levels, visits[i - 1], x, noise);
+    const auto guess = Ancestral<T>{}.step(model, Step(levels, visits[i - 1]), x, noise);
     const Tensor<T> truth =
-        to.abar == 1 ? known : combine<T>(Term<T>{to.alpha(), known}, Term<T>{to.sigma(), noise()});
+        to.is_clean() ? known
+                      : combine<T>(Term<T>{to.alpha(), known}, Term<T>{to.sigma(), noise()});
     x = masked<T>(mask, truth, guess.x);
-    on_step(SampleProgress<T>{static_cast<Index>(i), std::ssize(visits) - 1, from.t, x, guess.x_0});
+    if (on_step) on_step({static_cast<Index>(i), std::ssize(visits) - 1, from.t, x, guess.x_0});
   }
   return x;
 }
@@ -88,9 +88,10 @@ Tensor<T> inpaint_batch(const D& denoiser, const Scheduler<T>& scheduler,
 /// reverse step; its steps count the jumps back too.
 /// Throws PreconditionError if shapes disagree, a mask value is not in [0, 1], or an option is out
 /// of range.
-template <class T, Denoiser<T> D, class OnStep>
+template <class T, Denoiser<T> D>
 Tensor<T> inpaint(const D& denoiser, const Scheduler<T>& scheduler, const Tensor<T>& known,
-                  const Tensor<T>& mask, const InpaintOptions& options, const OnStep& on_step) {
+                  const Tensor<T>& mask, const InpaintOptions& options = {},
+                  const std::type_identity_t<OnSampleStep<T>>& on_step = {}) {
   require(known.shape().rank() == 4 && known.size() > 0, "inpaint: known is ", known.shape(),
           ", expected (N, H, W, C), at least one");
   require_shape("inpaint: mask", mask.shape(), known.shape());
@@ -111,19 +112,13 @@ Tensor<T> inpaint(const D& denoiser, const Scheduler<T>& scheduler, const Tensor
   detail::check("inpaint", denoiser, scheduler, std::span<const NoiseLevel>(levels), sampling);
   const auto visits = detail::repaint_visits(steps, options.jump_length, options.resamplings);
   const NoGrad no_grad;
-  const auto run = [&](const auto& model, Index done, const auto& noise) {
+  const auto run = [&](const auto& model, Index done, const NoiseSource<T>& noise) {
     const Index size = std::min(options.batch_size, known.dim(0) - done);
-    return detail::inpaint_batch<T>(model, scheduler, std::span(levels), std::span(visits),
+    return detail::inpaint_batch<T>(DenoisingModel<T>(model, scheduler), levels, visits,
                                     copy_of(known.slice(done, size)), mask.slice(done, size), noise,
                                     on_step);
   };
   return detail::in_batches<T>(denoiser, known.shape(), sampling, run);
-}
-
-template <class T, Denoiser<T> D>
-Tensor<T> inpaint(const D& denoiser, const Scheduler<T>& scheduler, const Tensor<T>& known,
-                  const Tensor<T>& mask, const InpaintOptions& options = {}) {
-  return inpaint<T>(denoiser, scheduler, known, mask, options, [](const SampleProgress<T>&) {});
 }
 
 }  // namespace ddpm::DDPM_ABI

@@ -10,6 +10,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <functional>
+
 #include "ddpm/autograd/no_grad.hpp"
 #include "ddpm/diffusion/guidance.hpp"
 #include "ddpm/diffusion/losses.hpp"
@@ -143,9 +145,10 @@ void add_likelihood_term(const D& denoiser, const Scheduler<T>& scheduler, const
 /// on_progress(done, all) counts network evaluations of a batch.
 /// Throws PreconditionError if an option is out of range, there is no image, or labels are given to
 /// a denoiser that takes none.
-template <class T, Denoiser<T> D, class OnProgress>
+template <class T, Denoiser<T> D>
 Likelihood likelihood(const D& denoiser, const Scheduler<T>& scheduler, const Tensor<T>& images,
-                      const LikelihoodOptions& options, const OnProgress& on_progress) {
+                      const LikelihoodOptions& options = {},
+                      const std::function<void(Index done, Index all)>& on_progress = {}) {
   require(images.shape().rank() == 4 && images.size() > 0, "likelihood: images are ",
           images.shape(), ", expected (N, H, W, C), at least one");
   require(options.batch_size >= 1, "likelihood: batch_size is ", options.batch_size,
@@ -169,7 +172,7 @@ Likelihood likelihood(const D& denoiser, const Scheduler<T>& scheduler, const Te
       for (auto term = result.terms.rbegin(); term != result.terms.rend(); ++term) {
         detail::add_likelihood_term(model, scheduler, x_0, first, options.seed, *term,
                                     result.of_image.data() + first);
-        on_progress(++done, batches * std::ssize(result.terms));
+        if (on_progress) on_progress(++done, batches * std::ssize(result.terms));
       }
     };
     detail::with_labels<T>(denoiser, options.labels, first, x_0.dim(0), 1.0, run);
@@ -179,12 +182,6 @@ Likelihood likelihood(const D& denoiser, const Scheduler<T>& scheduler, const Te
     term.x_0_mse /= static_cast<double>(N);
   }
   return result;
-}
-
-template <class T, Denoiser<T> D>
-Likelihood likelihood(const D& denoiser, const Scheduler<T>& scheduler, const Tensor<T>& images,
-                      const LikelihoodOptions& options = {}) {
-  return likelihood<T>(denoiser, scheduler, images, options, [](Index, Index) {});
 }
 
 }  // namespace ddpm::DDPM_ABI

@@ -18,6 +18,8 @@ enum class Loss {
   kl,       ///< the variational bound (equation 5) in bits per dimension: T times the term of t
   hybrid,   ///< mse, and a thousandth of kl for the variance alone (Nichol & Dhariwal 2021, eq. 16)
 };
+template <>
+inline constexpr auto enum_names<Loss> = named<Loss>("mse", "min_snr", "kl", "hybrid");
 
 struct LossOptions {
   Loss loss = Loss::mse;
@@ -56,9 +58,7 @@ void check_loss(const LossOptions& options, const Scheduler<T>& scheduler) {
   require(options.loss != Loss::min_snr || prediction != Prediction::x_prev,
           "LossOptions: min_snr has no weight for predictions of x_{t-1}");
   const bool bound = options.loss == Loss::kl || options.loss == Loss::hybrid;
-  require(!bound || prediction != Prediction::epsilon || scheduler.alphas_cumprod().back() > 0,
-          "LossOptions: no signal is left at the last timestep, where the noise does not tell x_0 "
-          "and so no bound; predict v or x_0 instead");
+  if (bound) require_signal(prediction, scheduler.level_at(scheduler.timesteps() - 1));
 }
 
 namespace detail {
@@ -67,9 +67,7 @@ namespace detail {
 template <class T>
 VariationalStep variational_step(const Scheduler<T>& scheduler, Index t) {
   const Posterior p = scheduler.posterior(t, t - 1);
-  const AffineFactors x_0 =
-      to_x_0(scheduler.config().prediction, scheduler.level(static_cast<double>(t)), p);
-  using LogVariance = typename Scheduler<T>::LogVariance;
+  const AffineFactors x_0 = to_x_0(scheduler.config().prediction, scheduler.level_at(t), p);
   const LogVariance l = scheduler.learns_variance() ? scheduler.log_variance_of(p)
                                                     : LogVariance{scheduler.log_variance(t), 0};
   return {.value_factor = x_0.of_value,
@@ -134,9 +132,9 @@ Variable<T> training_losses(const Network& network, const Scheduler<T>& schedule
   if (options.loss == Loss::mse) return mse;
   Tensor<T> weights({N});
   for (Index n = 0; n < N; ++n)
-    weights[n] = static_cast<T>(min_snr_weight(
-        scheduler.config().prediction,
-        scheduler.level(static_cast<double>(t[static_cast<std::size_t>(n)])), options.snr_gamma));
+    weights[n] = static_cast<T>(min_snr_weight(scheduler.config().prediction,
+                                               scheduler.level_at(t[static_cast<std::size_t>(n)]),
+                                               options.snr_gamma));
   return mse * Variable<T>(weights);
 }
 

@@ -7,13 +7,19 @@
 #pragma once
 
 #include <cmath>
-#include <vector>
+
+#include "ddpm/version.hpp"
 
 namespace ddpm::DDPM_ABI {
 
 struct NoiseLevel {
   double t;     ///< what the network is told; in [0, T - 1]
   double abar;  ///< in [0, 1]; 1 is a clean image
+
+  /// The level of an image without noise, where most runs end.
+  static NoiseLevel clean() { return {0, 1}; }
+  bool is_clean() const { return abar == 1; }
+  bool has_signal() const { return abar > 0; }
 
   double alpha() const { return std::sqrt(abar); }
   double sigma() const { return std::sqrt(1 - abar); }

@@ -9,21 +9,10 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include "ddpm/core/shape.hpp"
-#include "ddpm/diffusion/noise_level.hpp"
+#include "ddpm/core/enum_names.hpp"
+#include "ddpm/diffusion/posterior.hpp"
 
 namespace ddpm::DDPM_ABI {
-
-/// The posterior of a step that takes abar to abar_prev >= abar: one step of the table, or several
-/// at once (equation 7 with alpha = abar / abar_prev).
-struct Posterior {
-  double abar, abar_prev;
-  double beta;  ///< 1 - abar / abar_prev
-
-  double variance() const { return beta * (1 - abar_prev) / (1 - abar); }
-  double mean_of_x_0() const { return beta * std::sqrt(abar_prev) / (1 - abar); }
-  double mean_of_x_t() const { return (1 - abar_prev) * std::sqrt(1 - beta) / (1 - abar); }
-};
 
 enum class Prediction {
   epsilon,  ///< the noise in x_t
@@ -31,6 +20,15 @@ enum class Prediction {
   x_prev,   ///< the mean of x_{t-1} given x_t and x_0
   v,        ///< alpha eps - sigma x_0
 };
+template <>
+inline constexpr auto enum_names<Prediction> = named<Prediction>("epsilon", "x_0", "x_prev", "v");
+
+/// Throws PreconditionError if the prediction is the noise and no signal is left at the level.
+inline void require_signal(Prediction prediction, const NoiseLevel& level) {
+  require(level.has_signal() || prediction != Prediction::epsilon,
+          "Scheduler: no signal is left at timestep ", level.t,
+          ", the noise does not tell x_0; predict v or x_0 instead");
+}
 
 namespace detail {
 
@@ -41,11 +39,9 @@ struct AffineFactors {
 
 inline AffineFactors to_x_0(Prediction from, const NoiseLevel& level, const Posterior& posterior) {
   const double alpha = level.alpha(), sigma = level.sigma();
+  require_signal(from, level);
   switch (from) {
-    case Prediction::epsilon:
-      require(alpha > 0, "Scheduler: no signal is left at timestep ", level.t,
-              ", the noise does not tell x_0; predict v or x_0 instead");
-      return {-sigma / alpha, 1 / alpha};
+    case Prediction::epsilon: return {-sigma / alpha, 1 / alpha};
     case Prediction::x_0: return {1, 0};
     case Prediction::x_prev:
       require(posterior.mean_of_x_0() > 0, "Scheduler: x_{t-1} does not tell x_0 at timestep ",

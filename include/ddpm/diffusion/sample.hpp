@@ -6,30 +6,10 @@
 #include <algorithm>
 
 #include "ddpm/diffusion/guidance.hpp"
-#include "ddpm/diffusion/samplers/ancestral.hpp"
-#include "ddpm/diffusion/samplers/ddim.hpp"
-#include "ddpm/diffusion/samplers/dpm_solver.hpp"
-#include "ddpm/diffusion/samplers/euler.hpp"
-#include "ddpm/diffusion/samplers/pndm.hpp"
-#include "ddpm/diffusion/samplers/unipc.hpp"
+#include "ddpm/diffusion/samplers/table.hpp"
 #include "ddpm/diffusion/timesteps.hpp"
 
 namespace ddpm::DDPM_ABI {
-
-/// The samplers by name; docs/samplers.md tells which to choose.
-enum class Sampler {
-  ancestral,        ///< Ho et al. 2020, algorithm 2
-  ddim,             ///< Song et al. 2021; deterministic unless eta > 0
-  euler,            ///< Karras et al. 2022, first order
-  euler_ancestral,  ///< with fresh noise
-  heun,             ///< second order, two evaluations a step
-  dpm_solver_2m,    ///< Lu et al. 2022, DPM-Solver++, multistep
-  dpm_solver_3m,
-  dpm_solver_2s,   ///< single-step, in pairs of steps
-  dpm_solver_sde,  ///< 2M with fresh noise
-  unipc,           ///< Zhao et al. 2023, order 2
-  pndm,            ///< Liu et al. 2022
-};
 
 struct SampleOptions {
   Index count = 16;        ///< images to make, at least 1
@@ -52,25 +32,6 @@ struct SampleOptions {
 
 namespace detail {
 
-/// Calls f with a new solver of the kind that the options name.
-template <class T, class F>
-auto with_solver(const SampleOptions& options, const F& f) {
-  switch (options.sampler) {
-    case Sampler::ancestral: return f(Ancestral<T>{});
-    case Sampler::ddim: return f(Ddim<T>{.eta = options.eta, .clip_noise = true});
-    case Sampler::euler: return f(Euler<T>{});
-    case Sampler::euler_ancestral: return f(EulerAncestral<T>{});
-    case Sampler::heun: return f(Heun<T>{});
-    case Sampler::dpm_solver_2m: return f(DpmSolverMultistep<T>{.order = 2});
-    case Sampler::dpm_solver_3m: return f(DpmSolverMultistep<T>{.order = 3});
-    case Sampler::dpm_solver_2s: return f(DpmSolverSinglestep<T>{});
-    case Sampler::dpm_solver_sde: return f(DpmSolverMultistep<T>{.order = 2, .sde = true});
-    case Sampler::unipc: return f(UniPc<T>{});
-    case Sampler::pndm: return f(Pndm<T>{});
-  }
-  throw PreconditionError("sample: no such sampler");
-}
-
 /// Throws PreconditionError if an option is out of range, or the denoiser, the scheduler and the
 /// sampler do not go together for a run over these levels.
 template <class T, class D>
@@ -83,8 +44,20 @@ void check(const char* where, const D& denoiser, const Scheduler<T>& scheduler,
   require(options.height >= 0 && options.width >= 0, where, ": an image of ", options.height, " x ",
           options.width, " pixels");
   check_guidance<T>(where, denoiser, options.labels, options.guidance);
-  check_prediction(scheduler, levels.front());
-  with_solver<T>(options, [&](const auto& solver) { check_solver(solver, levels.front()); });
+  require_signal(scheduler.config().prediction, levels.front());
+  with_solver<T>(options.sampler, options.eta,
+                 [&](const auto& solver) { check_solver(solver, levels.front()); });
+}
+
+/// One batch from x on, by the sampler that the options name.
+template <class T, class D>
+Tensor<T> run_sampler(const D& denoiser, const Scheduler<T>& scheduler,
+                      std::span<const NoiseLevel> levels, const SampleOptions& options,
+                      const Tensor<T>& x, const NoiseSource<T>& noise,
+                      const OnSampleStep<T>& on_step) {
+  return with_solver<T>(options.sampler, options.eta, [&](auto solver) {
+    return solve(std::move(solver), denoiser, scheduler, levels, x, noise, on_step);
+  });
 }
 
 /// Images (of shape `all`) in batches, each by run(model, done, noise): model is the denoiser,
@@ -100,7 +73,7 @@ Tensor<T> in_batches(const D& denoiser, const Shape& all, const SampleOptions& o
       streams.emplace_back(options.seed, Purpose::sampling,
                            options.first + (options.shared_noise ? 0 : done + i));
     const View<T> part = images.slice(done, size);
-    const auto noise = [&] { return sample_noise<T>(part.shape, streams); };
+    const NoiseSource<T> noise = [&] { return sample_noise<T>(part.shape, streams); };
     const auto batch = [&](const auto& model) { return run(model, done, noise); };
     const Tensor<T> made = with_labels<T>(denoiser, options.labels, options.first + done, size,
                                           options.guidance, batch);
@@ -128,26 +101,18 @@ std::vector<NoiseLevel> check_sampling(const D& denoiser, const Scheduler<T>& sc
 /// `count` images (count, H, W, C) in about [-1, 1], from noise.
 /// on_step(const SampleProgress<T>&) is called after every step of every batch.
 /// Throws PreconditionError as check_sampling() does.
-template <class T, ShapedDenoiser<T> D, class OnStep>
-Tensor<T> sample(const D& denoiser, const Scheduler<T>& scheduler, const SampleOptions& options,
-                 const OnStep& on_step) {
+template <class T, ShapedDenoiser<T> D>
+Tensor<T> sample(const D& denoiser, const Scheduler<T>& scheduler,
+                 const SampleOptions& options = {},
+                 const std::type_identity_t<OnSampleStep<T>>& on_step = {}) {
   const auto levels = check_sampling(denoiser, scheduler, options);
   const Shape own = denoiser.sample_shape(options.count);
   const Shape all{options.count, options.height > 0 ? options.height : own[1],
                   options.width > 0 ? options.width : own[2], own[3]};
-  const auto run = [&](const auto& model, Index, const auto& noise) {
-    const Tensor<T> x = noise();
-    return detail::with_solver<T>(options, [&](auto solver) {
-      return solve(solver, model, scheduler, std::span(levels), x, noise, on_step);
-    });
+  const auto run = [&](const auto& model, Index, const NoiseSource<T>& noise) {
+    return detail::run_sampler(model, scheduler, levels, options, noise(), noise, on_step);
   };
   return detail::in_batches<T>(denoiser, all, options, run);
-}
-
-template <class T, ShapedDenoiser<T> D>
-Tensor<T> sample(const D& denoiser, const Scheduler<T>& scheduler,
-                 const SampleOptions& options = {}) {
-  return sample<T>(denoiser, scheduler, options, [](const SampleProgress<T>&) {});
 }
 
 /// Images from x_t (N, H, W, C) at timestep t instead of from noise at T - 1: from a picture that
@@ -155,29 +120,22 @@ Tensor<T> sample(const D& denoiser, const Scheduler<T>& scheduler,
 /// options.count, height and width are not looked at.
 /// on_step as in sample(). Throws PreconditionError as sample() does, and if x_t is empty or t out
 /// of range.
-template <class T, Denoiser<T> D, class OnStep>
+template <class T, Denoiser<T> D>
 Tensor<T> sample_from(const D& denoiser, const Scheduler<T>& scheduler, const Tensor<T>& x_t,
-                      Index t, const SampleOptions& options, const OnStep& on_step) {
+                      Index t, const SampleOptions& options = {},
+                      const std::type_identity_t<OnSampleStep<T>>& on_step = {}) {
   require(x_t.shape().rank() == 4 && x_t.size() > 0, "sample_from: x_t is ", x_t.shape(),
           ", expected (N, H, W, C), at least one");
   require(options.steps >= 0, "sample_from: steps is ", options.steps, ", must not be negative");
   auto levels = noise_levels(scheduler, options.steps > 0 ? options.steps : t + 1, options.spacing,
                              options.final, t);
-  levels.front() = scheduler.level(static_cast<double>(t));  // leading spacing would start short
+  levels.front() = scheduler.level_at(t);  // leading spacing would start short
   detail::check("sample_from", denoiser, scheduler, std::span<const NoiseLevel>(levels), options);
-  const auto run = [&](const auto& model, Index done, const auto& noise) {
+  const auto run = [&](const auto& model, Index done, const NoiseSource<T>& noise) {
     const Tensor<T> x = copy_of(x_t.slice(done, std::min(options.batch_size, x_t.dim(0) - done)));
-    return detail::with_solver<T>(options, [&](auto solver) {
-      return solve(solver, model, scheduler, std::span(levels), x, noise, on_step);
-    });
+    return detail::run_sampler(model, scheduler, levels, options, x, noise, on_step);
   };
   return detail::in_batches<T>(denoiser, x_t.shape(), options, run);
-}
-
-template <class T, Denoiser<T> D>
-Tensor<T> sample_from(const D& denoiser, const Scheduler<T>& scheduler, const Tensor<T>& x_t,
-                      Index t, const SampleOptions& options = {}) {
-  return sample_from<T>(denoiser, scheduler, x_t, t, options, [](const SampleProgress<T>&) {});
 }
 
 /// Keeps every k-th state of a run, x_t and the predicted x_0: pass std::ref(trajectory) as

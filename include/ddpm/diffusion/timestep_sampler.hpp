@@ -10,6 +10,7 @@
 #include <span>
 #include <vector>
 
+#include "ddpm/core/enum_names.hpp"
 #include "ddpm/core/random.hpp"
 
 namespace ddpm::DDPM_ABI {
@@ -19,6 +20,10 @@ enum class TimestepSampling {
   stratified,          ///< image n of a batch of N draws from the n-th of N equal parts of [0, T)
   loss_second_moment,  ///< in proportion to sqrt(E[L_t^2]) (Nichol & Dhariwal 2021, equation 18)
 };
+template <>
+inline constexpr auto enum_names<TimestepSampling> = named<TimestepSampling>("uniform",
+                                                                             "stratified",
+                                                                             "loss_second_moment");
 
 class TimestepSampler {
  public:

@@ -5,7 +5,7 @@
 
 #include <span>
 
-#include "ddpm/diffusion/scheduler.hpp"
+#include "ddpm/diffusion/noise_schedule.hpp"
 
 namespace ddpm::DDPM_ABI {
 
@@ -19,12 +19,17 @@ enum class Spacing {
   karras,       ///< ratio^(1/7) linear (Karras et al. 2022, equation 5)
   exponential,  ///< log of the ratio linear: the same in the log signal-to-noise ratio
 };
+template <>
+inline constexpr auto enum_names<Spacing> = named<Spacing>("leading", "linspace", "trailing",
+                                                           "karras", "exponential");
 
 /// Where the last step leads.
 enum class FinalLevel {
   clean,      ///< abar = 1
   sigma_min,  ///< the level of t = 0, whose noise stays in the image
 };
+template <>
+inline constexpr auto enum_names<FinalLevel> = named<FinalLevel>("clean", "sigma_min");
 
 /// n decreasing timesteps of [0, T). Throws PreconditionError unless 1 <= n <= T, or if the spacing
 /// is not one of timesteps.
@@ -51,21 +56,20 @@ inline std::vector<Index> spaced_timesteps(Index T, Index n, Spacing spacing) {
 
 /// The levels of a user's own timesteps, which may lie between whole ones, and the final level.
 /// Throws PreconditionError if there is none, they do not decrease, or one is out of range.
-template <class T>
-std::vector<NoiseLevel> noise_levels(const Scheduler<T>& scheduler,
-                                     std::span<const double> timesteps,
-                                     FinalLevel final = FinalLevel::clean) {
+inline std::vector<NoiseLevel> noise_levels(const NoiseSchedule& schedule,
+                                            std::span<const double> timesteps,
+                                            FinalLevel final = FinalLevel::clean) {
   require(!timesteps.empty(), "noise_levels: no timesteps");
   std::vector<NoiseLevel> levels;
   for (const double t : timesteps) {
     require(levels.empty() || t < levels.back().t, "noise_levels: timestep ", t, " after ",
             levels.empty() ? t : levels.back().t, ", expected a smaller one");
-    levels.push_back(scheduler.level(t));
+    levels.push_back(schedule.level(t));
   }
-  const NoiseLevel least = scheduler.level(0);
+  const NoiseLevel least = schedule.level_at(0);
   require(final == FinalLevel::clean || levels.back().t > 0,
           "noise_levels: the last timestep is 0, which is the final level already");
-  levels.push_back(final == FinalLevel::clean ? NoiseLevel{0, 1} : least);
+  levels.push_back(final == FinalLevel::clean ? NoiseLevel::clean() : least);
   return levels;
 }
 
@@ -73,18 +77,17 @@ std::vector<NoiseLevel> noise_levels(const Scheduler<T>& scheduler,
 /// levels.
 /// Throws PreconditionError unless 0 <= last < T and 1 <= n <= last + 1; with sigma_min also if a
 /// timestep 0 comes before.
-template <class T>
-std::vector<NoiseLevel> noise_levels(const Scheduler<T>& scheduler, Index n, Spacing spacing,
-                                     FinalLevel final, Index last) {
-  scheduler.level(static_cast<double>(last));
+inline std::vector<NoiseLevel> noise_levels(const NoiseSchedule& schedule, Index n, Spacing spacing,
+                                            FinalLevel final, Index last) {
+  schedule.level_at(last);
   require(n >= 1 && n <= last + 1, "noise_levels: ", n, " steps of ", last + 1,
           " timesteps, expected 1 to ", last + 1);
   if (spacing != Spacing::karras && spacing != Spacing::exponential) {
     const auto whole = spaced_timesteps(last + 1, n, spacing);
-    return noise_levels(scheduler, std::vector<double>(whole.begin(), whole.end()), final);
+    return noise_levels(schedule, std::vector<double>(whole.begin(), whole.end()), final);
   }
-  const double most = scheduler.level(static_cast<double>(last)).ratio();
-  const double least = scheduler.level(0).ratio();
+  const double most = schedule.level_at(last).ratio();
+  const double least = schedule.level_at(0).ratio();
   require(std::isfinite(most), "noise_levels: no signal is left at timestep ", last,
           ", ratios of noise to signal cannot be spaced");
   const double power = spacing == Spacing::karras ? 7 : 0;
@@ -98,17 +101,16 @@ std::vector<NoiseLevel> noise_levels(const Scheduler<T>& scheduler, Index n, Spa
   for (Index i = 0; i < n; ++i) {
     const double part = static_cast<double>(i) / static_cast<double>(parts);
     levels.push_back(
-        scheduler.level_of_ratio(back(forth(most) + part * (forth(least) - forth(most)))));
+        schedule.level_of_ratio(back(forth(most) + part * (forth(least) - forth(most)))));
   }
-  levels.push_back(final == FinalLevel::clean ? NoiseLevel{0, 1} : scheduler.level(0));
+  levels.push_back(final == FinalLevel::clean ? NoiseLevel::clean() : schedule.level_at(0));
   return levels;
 }
 
 /// The same from T - 1 on.
-template <class T>
-std::vector<NoiseLevel> noise_levels(const Scheduler<T>& scheduler, Index n, Spacing spacing,
-                                     FinalLevel final = FinalLevel::clean) {
-  return noise_levels(scheduler, n, spacing, final, scheduler.timesteps() - 1);
+inline std::vector<NoiseLevel> noise_levels(const NoiseSchedule& schedule, Index n, Spacing spacing,
+                                            FinalLevel final = FinalLevel::clean) {
+  return noise_levels(schedule, n, spacing, final, schedule.timesteps() - 1);
 }
 
 }  // namespace ddpm::DDPM_ABI

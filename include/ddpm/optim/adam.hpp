@@ -65,7 +65,7 @@ class Adam {
       return v * b2 + g * g * share2;
     };
     const auto update = [=](const auto& w, const auto& m, const auto& v) {
-      return w * keep - rate * m / (xsimd::sqrt(v) * scale2 + eps);
+      return w * keep - rate * m / (simd::sqrt(v) * scale2 + eps);
     };
     for_each_block(blocks_, [&](const Block& block) {
       const Tensor<T> grad = parameters_[block.parameter].grad();

@@ -7,11 +7,23 @@
 #include <cmath>
 #include <numbers>
 
+#include "ddpm/core/enum_names.hpp"
 #include "ddpm/core/shape.hpp"
 
 namespace ddpm::DDPM_ABI::optim {
 
 enum class Decay { none, cosine };
+
+}  // namespace ddpm::DDPM_ABI::optim
+
+namespace ddpm::DDPM_ABI {
+
+template <>
+inline constexpr auto enum_names<optim::Decay> = named<optim::Decay>("none", "cosine");
+
+}  // namespace ddpm::DDPM_ABI
+
+namespace ddpm::DDPM_ABI::optim {
 
 struct LearningRate {
   double base = 2e-4;      ///< after the warm-up; finite, > 0

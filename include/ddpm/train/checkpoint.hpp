@@ -5,6 +5,7 @@
 #pragma once
 
 #include "ddpm/core/random.hpp"
+#include "ddpm/diffusion/scheduler.hpp"
 #include "ddpm/io/safetensors.hpp"
 #include "ddpm/nn/module.hpp"
 #include "ddpm/train/config_text.hpp"

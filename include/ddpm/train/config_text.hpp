@@ -4,14 +4,14 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <map>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "ddpm/diffusion/scheduler.hpp"
+#include "ddpm/core/enum_names.hpp"
+#include "ddpm/core/shape.hpp"
 
 namespace ddpm::DDPM_ABI {
 
@@ -20,20 +20,10 @@ namespace detail {
 inline void to_text(Index value, std::string& text) { text += std::to_string(value); }
 inline void to_text(bool value, std::string& text) { text += value ? "true" : "false"; }
 
-/// The names of an enumeration's values, in their order.
-inline constexpr std::array<const char*, 4> names(Variance) {
-  return {"fixed_small", "fixed_large", "learned", "learned_range"};
+template <NamedEnum E>
+void to_text(E value, std::string& text) {
+  text += name_of(value);
 }
-inline constexpr std::array<const char*, 4> names(Prediction) {
-  return {"epsilon", "x_0", "x_prev", "v"};
-}
-inline constexpr std::array<const char*, 9> names(BetaSchedule) {
-  return {"linear", "quadratic", "constant", "warmup10", "warmup50",
-          "jsd",    "cosine",    "sigmoid",  "custom"};
-}
-template <class E>
-requires std::is_enum_v<E>
-void to_text(E value, std::string& text) { text += names(value)[static_cast<std::size_t>(value)]; }
 inline void to_text(double value, std::string& text) {
   char buffer[32];
   text.append(buffer, std::to_chars(buffer, buffer + sizeof buffer, value).ptr);
@@ -57,13 +47,11 @@ inline bool from_text(const std::string& text, bool& value) {
   value = text == "true";
   return value || text == "false";
 }
-template <class E>
-requires std::is_enum_v<E>
+template <NamedEnum E>
 bool from_text(const std::string& text, E& value) {
-  const auto all = names(value);
-  const auto found = std::find(all.begin(), all.end(), text);
-  value = static_cast<E>(found - all.begin());
-  return found != all.end();
+  const auto found = value_of<E>(text);
+  if (found) value = *found;
+  return found.has_value();
 }
 template <class V>
 bool from_text(const std::string& text, std::vector<V>& values) {

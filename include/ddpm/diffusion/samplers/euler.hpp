@@ -14,11 +14,11 @@ namespace ddpm::DDPM_ABI {
 template <class T>
 struct Euler {
   static constexpr bool needs_signal = true;
-  template <class M, class Noise>
-  SolverStep<T> step(const M& model, std::span<const NoiseLevel> levels, std::size_t i,
-                     const Tensor<T>& x, const Noise&) {
-    const auto [x_0, epsilon] = model.denoise(x, levels[i]);
-    return {detail::follow(x, epsilon, levels[i], levels[i + 1]), x_0};
+
+  SolverStep<T> step(const DenoisingModel<T>& model, const Step& step, const Tensor<T>& x,
+                     const NoiseSource<T>&) {
+    const auto [x_0, epsilon] = model.denoise(x, step.now());
+    return {detail::follow(x, epsilon, step.now(), step.next()), x_0};
   }
 };
 
@@ -26,17 +26,16 @@ struct Euler {
 template <class T>
 struct Heun {
   static constexpr bool needs_signal = true;
-  template <class M, class Noise>
-  SolverStep<T> step(const M& model, std::span<const NoiseLevel> levels, std::size_t i,
-                     const Tensor<T>& x, const Noise&) {
-    const NoiseLevel &now = levels[i], &next = levels[i + 1];
-    const auto first = model.denoise(x, now);
-    const Tensor<T> euler = detail::follow(x, first.epsilon, now, next);
-    if (next.abar == 1) return {euler, first.x_0};
-    const auto second = model.denoise(euler, next);
+
+  SolverStep<T> step(const DenoisingModel<T>& model, const Step& step, const Tensor<T>& x,
+                     const NoiseSource<T>&) {
+    const auto first = model.denoise(x, step.now());
+    const Tensor<T> euler = detail::follow(x, first.epsilon, step.now(), step.next());
+    if (step.next().is_clean()) return {euler, first.x_0};
+    const auto second = model.denoise(euler, step.next());
     using Term = detail::Term<T>;
     const Tensor<T> mean = detail::combine<T>(Term{0.5, first.epsilon}, Term{0.5, second.epsilon});
-    return {detail::follow(x, mean, now, next), second.x_0};
+    return {detail::follow(x, mean, step.now(), step.next()), second.x_0};
   }
 };
 
@@ -44,12 +43,12 @@ struct Heun {
 template <class T>
 struct EulerAncestral {
   static constexpr bool needs_signal = true;
-  template <class M, class Noise>
-  SolverStep<T> step(const M& model, std::span<const NoiseLevel> levels, std::size_t i,
-                     const Tensor<T>& x, const Noise& noise) {
-    const NoiseLevel &now = levels[i], &next = levels[i + 1];
+
+  SolverStep<T> step(const DenoisingModel<T>& model, const Step& step, const Tensor<T>& x,
+                     const NoiseSource<T>& noise) {
+    const NoiseLevel &now = step.now(), &next = step.next();
     const auto [x_0, epsilon] = model.denoise(x, now);
-    if (next.abar == 1) return {detail::follow(x, epsilon, now, next), x_0};
+    if (next.is_clean()) return {detail::follow(x, epsilon, now, next), x_0};
     const double r = now.ratio(), to = next.ratio();
     const double up = to / r * std::sqrt(r * r - to * to), down = to * to / r;
     const Tensor<T> z = noise();

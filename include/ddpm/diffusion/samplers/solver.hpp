@@ -1,15 +1,15 @@
-// What all samplers share: a step leads from one noise level to the next.
+// What all samplers share. A run visits noise levels; a solver makes the step from each to the
+// next.
 //
-//   solver.step(model, levels, i, x, noise)    from levels[i] to levels[i + 1]
-//
-// A solver is a small struct: the algorithm of its paper and the history it needs, made anew for
-// each run; `needs_signal` says that it divides by alpha, so that it cannot start from abar = 0.
-// Notation: alpha, sigma, lambda = log(alpha / sigma) as in noise_level.hpp; primed (or
-// `next`) at the level the step leads to.
+// A solver is a small struct made anew for each run: the algorithm of its paper, with the paper's
+// letters, its Options, and the history that it needs. Notation: alpha, sigma and lambda =
+// log(alpha / sigma) as in noise_level.hpp; primed where the step leads to; D is the denoised
+// image, x_0 as told by the network, or what the algorithm takes for it.
 //
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -29,6 +29,14 @@ struct SampleProgress {
   Tensor<T> pred_original_sample;  ///< x_0 as last seen
 };
 
+/// Called after every step of a run.
+template <class T>
+using OnSampleStep = std::function<void(const SampleProgress<T>&)>;
+
+/// Gives standard normal numbers, shaped as the sample.
+template <class T>
+using NoiseSource = std::function<Tensor<T>()>;
+
 /// Standard normal noise of `shape` (N, ...), sample n from streams[n].
 /// Throws PreconditionError if there are not N streams.
 template <class T>
@@ -42,27 +50,67 @@ Tensor<T> sample_noise(const Shape& shape, std::vector<Rng>& streams) {
   return noise;
 }
 
-/// A denoiser and the scheduler it was trained with, as solvers see them.
-template <class T, Denoiser<T> D>
-struct DenoisingModel {
-  const D& denoiser;
+/// A denoiser and the scheduler it was trained with, as solvers see them. Refers to both.
+template <class T>
+class DenoisingModel {
+ public:
   const Scheduler<T>& scheduler;
+
+  template <Denoiser<T> D>
+  DenoisingModel(const D& denoiser, const Scheduler<T>& its_scheduler)
+      : scheduler(its_scheduler),
+        network_([&denoiser](const Tensor<T>& x, std::span<const double> t) {
+          return Variable<T>(denoiser(Variable<T>(x), t)).value();
+        }) {}
 
   /// What the network says of x at a level.
   Tensor<T> output(const Tensor<T>& x, const NoiseLevel& level) const {
     const std::vector<double> t(static_cast<std::size_t>(x.dim(0)), level.t);
-    return Variable<T>(denoiser(Variable<T>(x), t)).value();
+    return network_(x, t);
   }
 
+  /// x_0, clipped if the scheduler clips, and the noise.
   typename Scheduler<T>::Denoised denoise(const Tensor<T>& x, const NoiseLevel& level) const {
     return scheduler.denoise(output(x, level), level, x);
   }
+
+ private:
+  std::function<Tensor<T>(const Tensor<T>&, std::span<const double>)> network_;
+};
+
+/// One step of a run: number `number`, from 0, of those between the levels.
+class Step {
+ public:
+  Step(std::span<const NoiseLevel> levels, std::size_t number) : levels_(levels), number_(number) {}
+
+  const NoiseLevel& now() const { return levels_[number_]; }
+  const NoiseLevel& next() const { return levels_[number_ + 1]; }
+  bool is_first() const { return number_ == 0; }
+  bool is_last() const { return left() == 1; }
+  /// Steps still to make, this one included.
+  Index left() const { return count() - static_cast<Index>(number_); }
+  /// Steps of the whole run.
+  Index count() const { return std::ssize(levels_) - 1; }
+
+ private:
+  std::span<const NoiseLevel> levels_;
+  std::size_t number_;
 };
 
 /// Where a step led, and the x_0 that it saw.
 template <class T>
 struct SolverStep {
   Tensor<T> x, x_0;
+};
+
+/// What solve() takes. The constructor has checked the options; needs_signal says that the solver
+/// divides by alpha, so that it cannot start from abar = 0.
+template <class S, class T>
+concept Solver = std::move_constructible<S> &&
+    requires(S& solver, const DenoisingModel<T>& model, const Step& step, const Tensor<T>& x,
+             const NoiseSource<T>& noise) {
+  { solver.step(model, step, x, noise) } -> std::same_as<SolverStep<T>>;
+  { S::needs_signal } -> std::convertible_to<bool>;
 };
 
 namespace detail {
@@ -84,40 +132,49 @@ Tensor<T> follow(const Tensor<T>& x, const Tensor<T>& epsilon, const NoiseLevel&
                     Term<T>{alpha * (to.ratio() - from.ratio()), epsilon});
 }
 
-/// Throws PreconditionError if no signal is left at the first level and the solver needs some.
-template <class Solver>
-void check_solver(const Solver&, const NoiseLevel& first) {
-  require(!Solver::needs_signal || first.abar > 0, "solve: no signal is left at timestep ", first.t,
-          "; of the samplers, ancestral and ddim alone start there");
+/// The exponential step of DPM-Solver++ (Lu et al. 2022, equation 9) for a D that is the sum of
+/// the terms: x' = sigma'/sigma x - alpha' (e^-h - 1) D with h = lambda' - lambda.
+template <class T, class... Terms>
+Tensor<T> exponential_step(const Tensor<T>& x, const NoiseLevel& from, const NoiseLevel& to,
+                           const Terms&... D) {
+  const double h = to.lambda() - from.lambda(), gain = -to.alpha() * std::expm1(-h);
+  return combine<T>(Term<T>{to.sigma() / from.sigma(), x}, Term<T>{gain * D.factor, D.tensor}...);
 }
 
-/// The same for the scheduler's prediction.
+/// The same of second order, D = x_0 + (x_0 - other) / (2 r): the slope of x_0 is taken from an
+/// evaluation at another level, r steps of length h before x_0's.
 template <class T>
-void check_prediction(const Scheduler<T>& scheduler, const NoiseLevel& first) {
-  require(first.abar > 0 || scheduler.config().prediction != Prediction::epsilon,
-          "Scheduler: no signal is left at timestep ", first.t,
-          ", the noise does not tell x_0; predict v or x_0 instead");
+Tensor<T> second_order_step(const Tensor<T>& x, const Tensor<T>& x_0, const Tensor<T>& other,
+                            double one_over_r, const NoiseLevel& from, const NoiseLevel& to) {
+  return exponential_step<T>(x, from, to, Term<T>{1 + one_over_r / 2, x_0},
+                             Term<T>{-one_over_r / 2, other});
+}
+
+/// Throws PreconditionError if no signal is left at the first level and the solver needs some.
+template <class S>
+void check_solver(const S&, const NoiseLevel& first) {
+  require(!S::needs_signal || first.has_signal(), "solve: no signal is left at timestep ", first.t,
+          "; of the samplers, only ancestral and ddim start there");
 }
 
 }  // namespace detail
 
 /// Runs a solver over all levels, from x at levels[0].
-///   noise    called as noise() for standard normal numbers shaped as x
-///   on_step  called as on_step(const SampleProgress<T>&) after every step
 /// Throws PreconditionError as the denoiser or the solver does, and for fewer than two levels.
-template <class T, class Solver, Denoiser<T> D, class Noise, class OnStep>
-Tensor<T> solve(Solver solver, const D& denoiser, const Scheduler<T>& scheduler,
-                std::span<const NoiseLevel> levels, Tensor<T> x, const Noise& noise,
-                const OnStep& on_step) {
+template <class T, Solver<T> S, Denoiser<T> D>
+Tensor<T> solve(S solver, const D& denoiser, const Scheduler<T>& scheduler,
+                std::span<const NoiseLevel> levels, Tensor<T> x,
+                const std::type_identity_t<NoiseSource<T>>& noise,
+                const std::type_identity_t<OnSampleStep<T>>& on_step = {}) {
   require(levels.size() >= 2, "solve: ", levels.size(), " noise levels, expected at least 2");
   detail::check_solver(solver, levels.front());
   const NoGrad no_grad;
-  const DenoisingModel<T, D> model{denoiser, scheduler};
+  const DenoisingModel<T> model(denoiser, scheduler);
   for (std::size_t i = 0; i + 1 < levels.size(); ++i) {
-    const SolverStep<T> step = solver.step(model, levels, i, x, noise);
-    x = step.x;
-    on_step(SampleProgress<T>{static_cast<Index>(i) + 1, std::ssize(levels) - 1, levels[i].t, x,
-                              step.x_0});
+    const Step step(levels, i);
+    const SolverStep<T> made = solver.step(model, step, x, noise);
+    x = made.x;
+    if (on_step) on_step({static_cast<Index>(i) + 1, step.count(), step.now().t, made.x, made.x_0});
   }
   return x;
 }
