@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "ddpm/core/tensor.hpp"
-#include "ddpm/kernels/conv2d.hpp"
+#include "ddpm/kernels/conv/conv2d.hpp"
 
 namespace reference {
 

@@ -1,13 +1,19 @@
 // Convolution: the layers of the three presets, forward and both gradients, as the library chooses
 // and, where that is Winograd, directly; the plain loops. roofline.py draws its JSON.
-#include "ddpm/kernels/conv2d.hpp"
+#include "ddpm/kernels/conv/conv2d.hpp"
 
-#include "../../tests/reference/reference.hpp"
-#include "../peak.hpp"
+#include "../../../tests/reference/reference.hpp"
+#include "../../peak.hpp"
 
 namespace {
 
 using namespace ddpm;
+using kernels::Window;
+
+ConvGeometry geometry_of(Index kernel, Index stride) {
+  if (stride == 2) return {stride, Padding::right_and_bottom()};
+  return {stride, Padding::same(kernel / 2)};
+}
 
 struct Layer {
   Tensor<float> x, w, y;
@@ -15,17 +21,18 @@ struct Layer {
   double flop;
 
   /// Speed, and operations for each byte of input, weights and output.
-  void report(benchmark::State& state) const {
+  /// Its label is the path that a pass takes.
+  void report(benchmark::State& state, kernels::ConvPass pass) const {
     bench::report(state, flop);
+    const Window window = kernels::conv_window(x.shape(), w.shape(), geometry);
+    state.SetLabel(std::string(name_of(kernels::conv_path(pass, window, w.dim(2), w.dim(3)))));
     state.counters["intensity"] = flop / (4.0 * double(x.size() + w.size() + y.size()));
   }
 
   explicit Layer(const benchmark::State& state)
       : x({state.range(0), state.range(1), state.range(1), state.range(2)}, 1.0F),
         w({state.range(4), state.range(4), state.range(2), state.range(3)}, 1.0F),
-        geometry{state.range(5), state.range(5) == 2   ? Padding::right_and_bottom()
-                                 : state.range(4) == 3 ? Padding::same(1)
-                                                       : Padding()} {
+        geometry(geometry_of(state.range(4), state.range(5))) {
     y = Tensor<float>(kernels::conv2d_shape(x.shape(), w.shape(), geometry), 1.0F);
     flop = 2.0 * double(y.size() * w.size() / w.dim(3));
     set_conv_algorithm(state.range(6) ? ConvAlgorithm::direct : ConvAlgorithm::automatic);
@@ -36,7 +43,7 @@ void forward(benchmark::State& state) {
   const Layer layer(state);
   for (auto _ : state)
     kernels::conv2d_forward<float>(layer.x, layer.w, {}, {}, layer.geometry, layer.y);
-  layer.report(state);
+  layer.report(state, kernels::ConvPass::forward);
 }
 
 void data_gradient(benchmark::State& state) {
@@ -44,7 +51,7 @@ void data_gradient(benchmark::State& state) {
   const Tensor<float> dx(layer.x.shape());
   for (auto _ : state)
     kernels::conv2d_backward<float>(layer.y, layer.x, layer.w, layer.geometry, dx, {}, {});
-  layer.report(state);
+  layer.report(state, kernels::ConvPass::data_gradient);
 }
 
 void weight_gradient(benchmark::State& state) {
@@ -52,7 +59,7 @@ void weight_gradient(benchmark::State& state) {
   const Tensor<float> dw(layer.w.shape());
   for (auto _ : state)
     kernels::conv2d_backward<float>(layer.y, layer.x, layer.w, layer.geometry, {}, dw, {});
-  layer.report(state);
+  layer.report(state, kernels::ConvPass::weight_gradient);
 }
 
 void plain_loops(benchmark::State& state) {
@@ -61,7 +68,7 @@ void plain_loops(benchmark::State& state) {
   for (auto _ : state)
     benchmark::DoNotOptimize(
         reference::conv2d(layer.x, layer.w, bias, layer.geometry, layer.y.dim(1), layer.y.dim(2)));
-  layer.report(state);
+  layer.report(state, kernels::ConvPass::forward);
 }
 
 void layers(benchmark::internal::Benchmark* benchmark) {
@@ -89,7 +96,10 @@ void layers(benchmark::internal::Benchmark* benchmark) {
                                                {5, 7, 13, 17, 3, 1},
                                                {3, 28, 33, 65, 3, 1}};
   for (std::vector<Index> layer : all) {
-    const bool winograd = layer[4] == 3 && layer[5] == 1 && std::min(layer[2], layer[3]) >= 32;
+    const Window window = kernels::conv_window({layer[0], layer[1], layer[1], layer[2]},
+                                               {layer[4], layer[4], layer[2], layer[3]},
+                                               geometry_of(layer[4], layer[5]));
+    const bool winograd = kernels::winograd_pays(window, layer[2], layer[3]);
     for (const Index direct : {0, 1}) {
       if (direct == 0 && !winograd) continue;  // the same
       std::vector<Index> arguments = layer;

@@ -1,7 +1,7 @@
 // Transposed convolution 4x4 of stride 2: the layers of the tutorial's network.
-#include "ddpm/kernels/conv_transpose2d.hpp"
+#include "ddpm/kernels/conv/conv_transpose2d.hpp"
 
-#include "../peak.hpp"
+#include "../../peak.hpp"
 
 namespace {
 

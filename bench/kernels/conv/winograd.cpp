@@ -2,9 +2,9 @@
 // parameter, here beside the default. Forward passes of 8 images of 16 x 16, of one and of 32
 // (whose tasks make their own U), and of one image's small maps; weight gradients; tiles on
 // operands in the first-level cache.
-#include "ddpm/kernels/conv2d.hpp"
+#include "ddpm/kernels/conv/conv2d.hpp"
 
-#include "../peak.hpp"
+#include "../../peak.hpp"
 
 namespace {
 
@@ -60,7 +60,7 @@ struct Layer {
       : x({state.range(0), state.range(2), state.range(2), state.range(1)}, 1.0F),
         w({3, 3, state.range(1), state.range(1)}, 1.0F),
         y(x.shape(), 1.0F),
-        window(kernels::detail::conv_window<float>(x, w, {1, Padding::same(1)})),
+        window(kernels::conv_window(x.shape(), w.shape(), {1, Padding::same(1)})),
         flop(2.0 * double(y.size() * w.size() / w.dim(3))) {}
 };
 

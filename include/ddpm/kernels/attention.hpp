@@ -14,7 +14,7 @@
 #pragma once
 
 #include "ddpm/core/scratch.hpp"
-#include "ddpm/kernels/matmul.hpp"
+#include "ddpm/kernels/product/product.hpp"
 #include "ddpm/kernels/softmax.hpp"
 
 namespace ddpm::DDPM_ABI::kernels {
@@ -169,7 +169,11 @@ class HeadGradient {
 template <class T>
 void attention_backward(View<const T> dy, View<const T> qkv, View<const T> scales, Index heads,
                         View<T> dqkv) {
+  detail::check_attention(qkv.shape, heads);
   const detail::HeadLayout at(qkv.shape, heads);
+  require_shape("attention_backward: dy", dy.shape, {qkv.dim(0), qkv.dim(1), qkv.dim(2), at.C});
+  require_shape("attention_backward: scales", scales.shape, {qkv.dim(0) * heads, at.P, 2});
+  require_shape("attention_backward: dqkv", dqkv.shape, qkv.shape);
   const Index block = detail::query_block(at.P);
   parallel_for(qkv.dim(0) * heads, [&](Index i) {
     const detail::HeadGradient<T> head(at, qkv, dy, scales.data + i * at.P * 2, dqkv, i);

@@ -36,8 +36,10 @@ void sum_narrow_rows(const T* rows, Index count, Index C, T* sums) {
 /// is (N, C). Images are added in index order.
 template <class T>
 void column_sums(View<const T> x, View<T> sums) {
+  require(x.shape.rank() >= 2, "column_sums: x is ", x.shape, ", expected (N, ..., C)");
   const Index N = x.dim(0), C = x.shape.back(), P = N * C == 0 ? 0 : x.size() / (N * C);
   const bool per_image = sums.shape.rank() == 2;
+  require_shape("column_sums: sums", sums.shape, per_image ? Shape{N, C} : Shape{C});
   Scratch<T> scratch(per_image ? 0 : N * C);
   T* rows = per_image ? sums.data : scratch.data();
   const auto sum = C < simd::width<T> ? detail::sum_narrow_rows<T> : detail::sum_rows<T>;

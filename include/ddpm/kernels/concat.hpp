@@ -39,7 +39,17 @@ void concat_forward(View<const T> a, View<const T> b, View<T> y) {
 /// A.
 template <class T>
 void concat_backward(View<const T> dy, Index a_columns, View<T> da, View<T> db) {
+  require(dy.shape.rank() > 0 && a_columns >= 0 && a_columns <= dy.shape.back(),
+          "concat_backward: ", a_columns, " columns of dy ", dy.shape);
   const Index columns = dy.shape.back();
+  const auto check = [&](const char* what, View<T> part, Index expected) {
+    require(part.empty() ||
+                (part.shape.back() == expected && part.size() * columns == dy.size() * expected),
+            what, " is ", part.shape, ", expected ", expected, " of the columns of dy ", dy.shape);
+  };
+  check("concat_backward: da", da, a_columns);
+  check("concat_backward: db", db, columns - a_columns);
+  if (columns == 0) return;
   detail::for_each_row(dy.size() / columns, columns, [&](Index i) {
     if (!da.empty()) std::copy_n(dy.row(i), a_columns, da.row(i));
     if (!db.empty()) std::copy_n(dy.row(i) + a_columns, columns - a_columns, db.row(i));

@@ -43,8 +43,11 @@ void cross_entropy_forward(View<const T> x, std::span<const Index> labels, View<
 template <class T>
 void cross_entropy_backward(View<const T> dlosses, View<const T> x, std::span<const Index> labels,
                             View<T> dx) {
-  const Index K = x.shape.back();
-  for (Index n = 0; n < dlosses.size(); ++n) {
+  const Index N = dlosses.size(), K = x.shape.rank() > 0 ? x.shape.back() : 0;
+  require(x.size() == N * K && std::ssize(labels) == N, "cross_entropy_backward: logits are ",
+          x.shape, ", ", labels.size(), " labels, ", N, " gradients");
+  require_shape("cross_entropy_backward: dx", dx.shape, x.shape);
+  for (Index n = 0; n < N; ++n) {
     const double total = detail::log_sum_exp(x.row(n), K);
     for (Index k = 0; k < K; ++k) {
       const double one = k == labels[static_cast<std::size_t>(n)] ? 1 : 0;

@@ -38,7 +38,7 @@ void dropout(View<const T> x, double rate, const Rng& rng, View<T> y) {
         }
       const auto drop = [=](const auto& v, const auto& u) {
         using P = std::decay_t<decltype(v)>;
-        return xsimd::select(u < P(dropped), P(T(0)), v * P(factor));
+        return simd::select(u < P(dropped), P(T(0)), v * P(factor));
       };
       for (Index half = 0; half < 2; ++half)
         if (const Index first = i + half * words; first < last)

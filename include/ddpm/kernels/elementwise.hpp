@@ -16,7 +16,7 @@ namespace ddpm::DDPM_ABI::kernels {
 struct Sigmoid {
   template <class P>
   P operator()(const P& x) const {
-    return P(1) / (P(1) + xsimd::exp(-x));
+    return P(1) / (P(1) + simd::exp(-x));
   }
 };
 
@@ -41,7 +41,7 @@ struct Gelu {
   P operator()(const P& x) const {
     using T = typename P::value_type;
     const P half(T(0.5));
-    return x * (half + half * xsimd::erf(x * P(T(1 / std::numbers::sqrt2))));
+    return x * (half + half * simd::erf(x * P(T(1 / std::numbers::sqrt2))));
   }
 };
 
@@ -51,8 +51,8 @@ struct GeluBackward {
   P operator()(const P& dy, const P& x) const {
     using T = typename P::value_type;
     const P half(T(0.5)), density(T(std::numbers::inv_sqrtpi / std::numbers::sqrt2));
-    const P cdf = half + half * xsimd::erf(x * P(T(1 / std::numbers::sqrt2)));
-    return dy * (cdf + x * density * xsimd::exp(-half * x * x));
+    const P cdf = half + half * simd::erf(x * P(T(1 / std::numbers::sqrt2)));
+    return dy * (cdf + x * density * simd::exp(-half * x * x));
   }
 };
 

@@ -28,9 +28,14 @@ void embedding_forward(View<const T> table, std::span<const Index> rows, View<T>
 /// With L = <dy, y>, writes dtable.
 template <class T>
 void embedding_backward(View<const T> dy, std::span<const Index> rows, View<T> dtable) {
+  require(dtable.shape.rank() == 2, "embedding_backward: dtable is ", dtable.shape,
+          ", expected (K, C)");
+  require_shape("embedding_backward: dy", dy.shape, {std::ssize(rows), dtable.dim(1)});
   std::fill(dtable.begin(), dtable.end(), T(0));
   const auto add = [](const auto& u, const auto& v) { return u + v; };
   for (std::size_t n = 0; n < rows.size(); ++n) {
+    require(rows[n] >= 0 && rows[n] < dtable.dim(0), "embedding_backward: row ", rows[n],
+            ", expected 0 to ", dtable.dim(0) - 1);
     T* row = dtable.row(rows[n]);
     simd::map<T>(add, dtable.dim(1), row, row, dy.row(static_cast<Index>(n)));
   }

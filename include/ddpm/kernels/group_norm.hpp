@@ -300,6 +300,16 @@ void group_norm_backward(View<const T> dy, const Joined<const T>& x, View<const 
                          View<const T> beta, Activation activation, GroupStats<const T> stats,
                          const Joined<T>& dx, View<T> dgamma, View<T> dbeta,
                          const Joined<const T>& so_far = View<const T>()) {
+  detail::check_group_norm(x.a.shape, x.b.shape, gamma.shape, beta.shape, stats.mean.shape,
+                           stats.rstd.shape);
+  require_shape("group_norm_backward: dy", dy.shape,
+                {x.a.dim(0), x.a.dim(1), x.a.dim(2), x.channels()});
+  require_shape_if_given("group_norm_backward: dx", dx.a, x.a.shape);
+  require_shape_if_given("group_norm_backward: dx of the second part", dx.b, x.b.shape);
+  require_shape_if_given("group_norm_backward: so_far", so_far.a, x.a.shape);
+  require_shape_if_given("group_norm_backward: so_far of the second part", so_far.b, x.b.shape);
+  require_shape_if_given("group_norm_backward: dgamma", dgamma, gamma.shape);
+  require_shape_if_given("group_norm_backward: dbeta", dbeta, beta.shape);
   const Index N = x.a.dim(0), P = x.a.dim(1) * x.a.dim(2), C = x.channels();
   const Index G = stats.mean.dim(1), size = C / G;
   Scratch<T> sums(2 * N * C);  // of du, then of du xhat; (N, C) each

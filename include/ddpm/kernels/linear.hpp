@@ -24,6 +24,7 @@ void linear_forward(View<const T> x, View<const T> w, View<const T> bias, View<T
 template <class T>
 void linear_backward(View<const T> dy, View<const T> x, View<const T> w, View<T> dx, View<T> dw,
                      View<T> dbias) {
+  if (!dbias.empty()) require_shape("linear_backward: dbias", dbias.shape, {w.shape.back()});
   matmul_backward<T>(dy, x, w, dx, dw);
   if (!dbias.empty()) column_sums<T>(dy, dbias);
 }

@@ -34,7 +34,11 @@ void mse_forward(View<const T> a, View<const T> b, View<T> losses) {
 /// With L = <dlosses, losses>, writes da and db = -da; an empty view is not needed.
 template <class T>
 void mse_backward(View<const T> dlosses, View<const T> a, View<const T> b, View<T> da, View<T> db) {
-  const Index N = dlosses.size(), size = a.size() / N;
+  require_shape("mse_backward: b", b.shape, a.shape);
+  require_shape_if_given("mse_backward: da", da, a.shape);
+  require_shape_if_given("mse_backward: db", db, a.shape);
+  const Index N = dlosses.size(), size = N > 0 ? a.size() / N : 0;
+  require(size > 0 && size * N == a.size(), "mse_backward: ", N, " losses of ", a.shape);
   const auto run = [&](View<const T> u, View<const T> v, View<T> out) {
     if (out.empty()) return;
     constexpr Index block = 8192;

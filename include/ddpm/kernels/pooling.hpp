@@ -44,7 +44,7 @@ template <class T>
 void max_pool2d_forward(View<const T> x, Index k, View<T> y) {
   require_shape("max_pool2d: y", y.shape, pool2d_shape(x.shape, k));
   const Index C = x.dim(3), W = x.dim(2);
-  const auto larger = [](const auto& a, const auto& b) { return xsimd::max(a, b); };
+  const auto larger = [](const auto& a, const auto& b) { return simd::max(a, b); };
   detail::for_each_window(x.shape, k, [&](Index out, Index in) {
     std::copy_n(x.row(in), C, y.row(out));
     for (Index i = 1; i < k * k; ++i)
@@ -55,6 +55,9 @@ void max_pool2d_forward(View<const T> x, Index k, View<T> y) {
 /// With L = <dy, y>, writes dx: dy goes to the first largest value of each window.
 template <class T>
 void max_pool2d_backward(View<const T> dy, View<const T> x, View<const T> y, Index k, View<T> dx) {
+  require_shape("max_pool2d_backward: dy", dy.shape, pool2d_shape(x.shape, k));
+  require_shape("max_pool2d_backward: y", y.shape, dy.shape);
+  require_shape("max_pool2d_backward: dx", dx.shape, x.shape);
   const Index C = x.dim(3), W = x.dim(2);
   detail::clear_uncovered<T>(k, dx);
   detail::for_each_window(x.shape, k, [&](Index out, Index in) {
@@ -66,8 +69,8 @@ void max_pool2d_backward(View<const T> dy, View<const T> x, View<const T> y, Ind
       for (Index i = 0; i < k * k; ++i) {
         const Index at = in + i / k * W + i % k;
         const auto here = simd::load_partial(x.row(at) + c, valid) == largest;
-        simd::store_partial(dx.row(at) + c, xsimd::select(here, left, zero), valid);
-        left = xsimd::select(here, zero, left);
+        simd::store_partial(dx.row(at) + c, simd::select(here, left, zero), valid);
+        left = simd::select(here, zero, left);
       }
     }
   });
@@ -90,6 +93,7 @@ void avg_pool2d_forward(View<const T> x, Index k, View<T> y) {
 /// With L = <dy, y>, writes dx.
 template <class T>
 void avg_pool2d_backward(View<const T> dy, Index k, View<T> dx) {
+  require_shape("avg_pool2d_backward: dy", dy.shape, pool2d_shape(dx.shape, k));
   const Index C = dx.dim(3), W = dx.dim(2);
   const T factor = T(1) / static_cast<T>(k * k);
   detail::clear_uncovered<T>(k, dx);

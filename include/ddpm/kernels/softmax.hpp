@@ -23,7 +23,7 @@ template <class T>
 struct Exponential {
   T s, largest;
   simd::Pack<T> operator()(const simd::Pack<T>& v) const {
-    return xsimd::exp((v - simd::Pack<T>(largest)) * simd::Pack<T>(s));
+    return simd::exp((v - simd::Pack<T>(largest)) * simd::Pack<T>(s));
   }
 };
 
@@ -94,6 +94,8 @@ void softmax_forward(View<const T> x, View<T> y) {
 /// With L = <dy, y>, writes dx from the forward pass's result y; dx may alias dy.
 template <class T>
 void softmax_backward(View<const T> dy, View<const T> y, View<T> dx) {
+  require_shape("softmax_backward: dy", dy.shape, y.shape);
+  require_shape("softmax_backward: dx", dx.shape, y.shape);
   if (y.size() == 0) return;
   const Index columns = y.shape.back();
   parallel_for(y.size() / columns, [&](Index i) {

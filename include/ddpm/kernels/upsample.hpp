@@ -12,15 +12,24 @@
 
 namespace ddpm::DDPM_ABI::kernels {
 
+namespace detail {
+
+inline void check_upsample(const Shape& small, const Shape& large) {
+  require(small.rank() == 4 && large.rank() == 4, "upsample: x is ", small, ", y is ", large,
+          ", expected (N, H, W, C)");
+  require(small[0] == large[0] && small[3] == large[3] && small[1] > 0 && small[2] > 0 &&
+              large[1] >= small[1] && large[2] >= small[2],
+          "upsample: ", small, " does not become ", large);
+}
+
+}  // namespace detail
+
 /// Writes y (N, OH, OW, C) for x (N, H, W, C). Throws PreconditionError if N or C differ, x has no
 /// pixel, or y is smaller than x.
 template <class T>
 void upsample_nearest_forward(View<const T> x, View<T> y) {
-  require(x.shape.rank() == 4 && y.shape.rank() == 4, "upsample: x is ", x.shape, ", y is ",
-          y.shape, ", expected (N, H, W, C)");
+  detail::check_upsample(x.shape, y.shape);
   const Index H = x.dim(1), W = x.dim(2), C = x.dim(3), OH = y.dim(1), OW = y.dim(2);
-  require(x.dim(0) == y.dim(0) && C == y.dim(3) && H > 0 && W > 0 && OH >= H && OW >= W,
-          "upsample: ", x.shape, " does not become ", y.shape);
   parallel_for(y.dim(0) * OH, [&](Index row) {
     const Index in = (row / OH * H + row % OH * H / OH) * W;
     for (Index ow = 0; ow < OW; ++ow) std::copy_n(x.row(in + ow * W / OW), C, y.row(row * OW + ow));
@@ -30,6 +39,7 @@ void upsample_nearest_forward(View<const T> x, View<T> y) {
 /// With L = <dy, y>, writes dx: the sum of dy over the pixels each input pixel went to.
 template <class T>
 void upsample_nearest_backward(View<const T> dy, View<T> dx) {
+  detail::check_upsample(dx.shape, dy.shape);
   const Index H = dx.dim(1), W = dx.dim(2), C = dx.dim(3), OH = dy.dim(1), OW = dy.dim(2);
   const auto add = [](const auto& sum, const auto& v) { return sum + v; };
   parallel_for(dx.dim(0) * H, [&](Index row) {

@@ -102,6 +102,16 @@ VariationalPoint variational_point(const VariationalStep& s, const VariationalOp
           gaussian_kl(s.mean_of_x_0 * x0 + s.mean_of_x_t * xt, s.true_log_variance, mean, l)};
 }
 
+inline void check_variational(const Shape& output, const Shape& x_0, const Shape& x_t, Index steps,
+                              const VariationalOptions& options) {
+  require(x_0.rank() == 4 && x_0.size() > 0, "variational: x_0 is ", x_0,
+          ", expected (N, H, W, C)");
+  const Index channels = options.learned_variance ? 2 * x_0[3] : x_0[3];
+  require_shape("variational: output", output, {x_0[0], x_0[1], x_0[2], channels});
+  require_shape("variational: x_t", x_t, x_0);
+  require(steps == x_0[0], "variational: ", steps, " steps for ", x_0[0], " images");
+}
+
 }  // namespace detail
 
 /// Writes terms (N), the mean over each image's values in nats, and errors (N), the mean of
@@ -112,13 +122,10 @@ template <class T>
 void variational_forward(View<const T> output, View<const T> x_0, View<const T> x_t,
                          std::span<const VariationalStep> steps, const VariationalOptions& options,
                          View<T> terms, View<T> errors) {
-  require(x_0.shape.rank() == 4 && x_0.size() > 0, "variational: x_0 is ", x_0.shape,
-          ", expected (N, H, W, C)");
+  detail::check_variational(output.shape, x_0.shape, x_t.shape, std::ssize(steps), options);
   const Index N = x_0.dim(0), C = x_0.dim(3), pixels = x_0.size() / (N * C);
-  const Index channels = options.learned_variance ? 2 * C : C;
-  require_shape("variational: output", output.shape, {N, x_0.dim(1), x_0.dim(2), channels});
-  require_shape("variational: x_t", x_t.shape, x_0.shape);
-  require(std::ssize(steps) == N, "variational: ", steps.size(), " steps for ", N, " images");
+  require_shape("variational: terms", terms.shape, {N});
+  require_shape_if_given("variational: errors", errors, {N});
   parallel_for(N, [&](Index n) {
     double term = 0, error = 0;
     for (Index p = n * pixels; p < (n + 1) * pixels; ++p)
@@ -139,6 +146,9 @@ template <class T>
 void variational_backward(View<const T> dterms, View<const T> output, View<const T> x_0,
                           View<const T> x_t, std::span<const VariationalStep> steps,
                           const VariationalOptions& options, View<T> doutput) {
+  detail::check_variational(output.shape, x_0.shape, x_t.shape, std::ssize(steps), options);
+  require_shape("variational_backward: dterms", dterms.shape, {x_0.dim(0)});
+  require_shape("variational_backward: doutput", doutput.shape, output.shape);
   const Index N = x_0.dim(0), C = x_0.dim(3), pixels = x_0.size() / (N * C);
   parallel_for(N, [&](Index n) {
     const VariationalStep& step = steps[static_cast<std::size_t>(n)];

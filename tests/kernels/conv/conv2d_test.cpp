@@ -1,7 +1,7 @@
-#include "ddpm/kernels/conv2d.hpp"
+#include "ddpm/kernels/conv/conv2d.hpp"
 
-#include "../reference/reference.hpp"
-#include "../support.hpp"
+#include "../../reference/reference.hpp"
+#include "../../support.hpp"
 
 using namespace test;
 

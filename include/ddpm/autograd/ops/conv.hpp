@@ -1,11 +1,11 @@
-// Convolution and transposed convolution as differentiable ops. Maths: kernels/conv2d.hpp,
-// kernels/conv_transpose2d.hpp.
+// Convolution and transposed convolution as differentiable ops. Maths: kernels/conv/conv2d.hpp,
+// kernels/conv/conv_transpose2d.hpp.
 //
 // SPDX-License-Identifier: MIT
 #pragma once
 
 #include "ddpm/autograd/variable.hpp"
-#include "ddpm/kernels/conv_transpose2d.hpp"
+#include "ddpm/kernels/conv/conv_transpose2d.hpp"
 
 namespace ddpm::DDPM_ABI {
 

@@ -1,11 +1,13 @@
-// Which algorithm a convolution takes: a rule of shapes, never timed at run time.
+// Which path a convolution takes: a rule of shapes, never timed at run time. The doors, the tests
+// and the benchmarks all ask conv_path(); a new path is a new value, its rule, and a file.
 //
 // SPDX-License-Identifier: MIT
 #pragma once
 
 #include <atomic>
 
-#include "ddpm/kernels/window.hpp"
+#include "ddpm/core/enum_names.hpp"
+#include "ddpm/kernels/conv/geometry.hpp"
 
 namespace ddpm::DDPM_ABI {
 
@@ -13,6 +15,8 @@ enum class ConvAlgorithm {
   automatic,  ///< Winograd's F(4x4, 3x3) where it pays, see kernels::winograd_pays()
   direct,     ///< always direct: about ten times smaller rounding errors, up to three times slower
 };
+template <>
+inline constexpr auto enum_names<ConvAlgorithm> = named<ConvAlgorithm>("automatic", "direct");
 
 namespace detail {
 inline std::atomic<ConvAlgorithm> conv_algorithm{ConvAlgorithm::automatic};
@@ -39,6 +43,48 @@ inline bool winograd_pays(const Window& g, Index C_in, Index C_out) {
          narrow(pad.right) && std::min(C_in, C_out) >= 32 && std::min({g.H, g.W, g.OH, g.OW}) >= 4;
 }
 
+/// True if `channels` of a side count as few: with half an AVX-512 pack of them a direct
+/// convolution still does twice the work.
+inline bool few_channels(const Window& g, Index channels) { return channels <= 8 && g.taps() > 1; }
+
+/// What a convolution computes.
+enum class ConvPass { forward, data_gradient, weight_gradient };
+
+/// How it computes it.
+enum class ConvPath {
+  direct,
+  few_inputs,   ///< few channels of x
+  few_outputs,  ///< few channels of y
+  winograd,
+};
+
+/// The path of a pass over this window, from C_in channels of x to C_out of y.
+inline ConvPath conv_path(ConvPass pass, const Window& g, Index C_in, Index C_out) {
+  if (winograd_pays(g, C_in, C_out)) return ConvPath::winograd;
+  const bool few_in = few_channels(g, C_in), few_out = few_channels(g, C_out);
+  // The narrow gradients run over the turned window, except that of the weights for few inputs.
+  switch (pass) {
+    case ConvPass::forward:
+      return few_out ? ConvPath::few_outputs : few_in ? ConvPath::few_inputs : ConvPath::direct;
+    case ConvPass::data_gradient:
+      if (!can_turn(g)) return ConvPath::direct;
+      break;
+    case ConvPass::weight_gradient:
+      if (!few_in && !can_turn(g)) return ConvPath::direct;
+      break;
+  }
+  return few_in ? ConvPath::few_inputs : few_out ? ConvPath::few_outputs : ConvPath::direct;
+}
+
 }  // namespace kernels
+
+template <>
+inline constexpr auto enum_names<kernels::ConvPass> = named<kernels::ConvPass>("forward",
+                                                                               "data_gradient",
+                                                                               "weight_gradient");
+
+template <>
+inline constexpr auto enum_names<kernels::ConvPath> =
+    named<kernels::ConvPath>("direct", "few_inputs", "few_outputs", "winograd");
 
 }  // namespace ddpm::DDPM_ABI

@@ -9,18 +9,21 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include "ddpm/core/scratch.hpp"
-#include "ddpm/kernels/conv2d.hpp"
+#include "ddpm/kernels/conv/conv2d.hpp"
 
 namespace ddpm::DDPM_ABI::kernels {
 
 namespace detail {
 
-template <class T>
-Window transposed_window(View<const T> x, View<const T> w, const ConvGeometry& geometry,
-                         const Shape& y) {
-  return {x.dim(0),        y[1], y[2], x.dim(1), x.dim(2), w.dim(0), w.dim(1), geometry.stride,
-          geometry.padding};
+/// The window of the convolution whose adjoint this is. Throws PreconditionError if shapes
+/// disagree.
+inline Window transposed_window(const char* what, const Shape& x, const Shape& w, const Shape& y,
+                                const ConvGeometry& geometry) {
+  check_conv_geometry(what, x, w, geometry);
+  require(!geometry.enlarges(), what, ": its input cannot be enlarged");
+  require(y.rank() == 4 && y[0] == x[0] && y[3] == w[3], what, ": y is ", y, ", expected (", x[0],
+          ", any height, any width, ", w[3], ")");
+  return {x[0], y[1], y[2], x[1], x[2], w[0], w[1], geometry.stride, geometry.padding};
 }
 
 }  // namespace detail
@@ -32,29 +35,29 @@ Window transposed_window(View<const T> x, View<const T> w, const ConvGeometry& g
 template <class T>
 void conv_transpose2d_forward(View<const T> x, View<const T> w, View<const T> bias,
                               const ConvGeometry& geometry, View<T> y) {
-  detail::check_geometry("conv_transpose2d", x.shape, w.shape, geometry);
-  require(!geometry.enlarges(), "conv_transpose2d: its input cannot be enlarged");
-  require(y.shape.rank() == 4, "conv_transpose2d: y is ", y.shape, ", expected (N, H, W, C)");
-  require_shape("conv_transpose2d: y", y.shape, {x.dim(0), y.dim(1), y.dim(2), w.dim(3)});
+  const Window g =
+      detail::transposed_window("conv_transpose2d", x.shape, w.shape, y.shape, geometry);
   if (!bias.empty()) require_shape("conv_transpose2d: bias", bias.shape, {w.dim(3)});
-  detail::gather_backward<T>(detail::transposed_window(x, w, geometry, y.shape), x, w.data, false,
-                             w.dim(3), bias, y.data);
+  direct_adjoint<T>(g, x, w.data, false, w.dim(3), bias, y.data);
 }
 
 /// With L = <dy, y>, writes dx, dw and dbias, each shaped as its original; an empty view is not
-/// needed.
+/// needed. Throws PreconditionError if shapes disagree.
 template <class T>
 void conv_transpose2d_backward(View<const T> dy, View<const T> x, View<const T> w,
                                const ConvGeometry& geometry, View<T> dx, View<T> dw,
                                View<T> dbias) {
-  const Window window = detail::transposed_window(x, w, geometry, dy.shape);
+  const Window g =
+      detail::transposed_window("conv_transpose2d_backward", x.shape, w.shape, dy.shape, geometry);
+  require_shape_if_given("conv_transpose2d_backward: dx", dx, x.shape);
+  require_shape_if_given("conv_transpose2d_backward: dw", dw, w.shape);
+  require_shape_if_given("conv_transpose2d_backward: dbias", dbias, {w.dim(3)});
   const Index C_in = w.dim(2), C_out = w.dim(3);
-  if (!dx.empty())
-    detail::gather_forward<T>(window, dy, w.data, true, C_in, View<const T>(), nullptr, dx.data);
+  if (!dx.empty()) direct_forward<T>(g, dy, w.data, true, C_in, {{}, nullptr, dx.data});
   if (!dw.empty()) {
     Scratch<T> swapped(dw.size());  // (taps, C_out, C_in)
-    detail::gather_weights<T>(window, dy, x, swapped.data());
-    parallel_for(window.taps(), [&](Index tap) {
+    direct_weight_gradient<T>(g, dy, x, swapped.data());
+    parallel_for(g.taps(), [&](Index tap) {
       const T* from = swapped.data() + tap * C_out * C_in;
       T* to = dw.data + tap * C_in * C_out;
       for (Index ci = 0; ci < C_in; ++ci)

@@ -1,14 +1,14 @@
-// Where a convolution's taps fall: geometry, and the row pointers that gather.hpp asks for.
+// The geometry of a convolution: padding, stride, and the maps that its kernel runs over.
 //
-//   forward:  output (oh, ow) sees input (oh s + kh - top, ow s + kw - left)
-//   backward: input (ih, iw) is seen by output ((ih + top - kh) / s, (iw + left - kw) / s) where
-//             that divides; the inputs of one remainder (phase) share their taps
+// Letters: N images; large map H x W (the input of a convolution, the output of a transposed one),
+// small map OH x OW; kernel KH x KW.
 //
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include "ddpm/core/tensor.hpp"
-#include "ddpm/kernels/gather.hpp"
+#include <algorithm>
+
+#include "ddpm/core/shape.hpp"
 
 namespace ddpm::DDPM_ABI {
 
@@ -22,7 +22,19 @@ struct Padding {
   friend bool operator==(const Padding&, const Padding&) = default;
 };
 
+/// Stride (both axes, at least 1) and zero padding of a convolution. With a height and a width, the
+/// input is first enlarged to that many pixels by nearest neighbour, without a copy.
+struct ConvGeometry {
+  Index stride = 1;
+  Padding padding;
+  Index height = 0, width = 0;  ///< at least the input's; 0: the input's own
+
+  bool enlarges() const { return height != 0 || width != 0; }
+};
+
 namespace kernels {
+
+inline constexpr Index max_conv_taps = 64;  ///< KH KW
 
 /// A map of H x W pixels, stored whole or as a smaller one of which it is the nearest-neighbour
 /// enlargement: pixel (h, w) is the stored one at (h in_H / H, w in_W / W), rounded down.
@@ -76,96 +88,52 @@ struct PixelWalk {
   }
 };
 
-/// bias is (C_out), or (N, C_out): one row an image.
-template <class T>
-const T* bias_of_image(View<const T> bias, Index n) {
-  return bias.data + (bias.shape.rank() == 2 ? n * bias.dim(1) : 0);
+inline Index conv_extent(Index extent, Index pad, Index kernel, Index stride) {
+  return extent + pad < kernel ? 0 : (extent + pad - kernel) / stride + 1;
 }
 
-/// Pointers of small-map pixels [first, first + count) into the large map `x` of C channels, tap by
-/// tap, `tap_stride` apart; `zeros` (C) stands for the padding.
-template <class T>
-void locate_forward(const Window& g, const T* x, Index C, const T* zeros, Index first, Index count,
-                    const T** source, Index tap_stride) {
-  const MapExtent map = g.input();
-  if (g.pointwise()) {
-    for (Index r = 0; r < count; ++r) source[r] = x + (first + r) * C;
-  } else if (map.enlarged()) {
-    PixelWalk at(first, g.OH, g.OW);
-    for (Index r = 0; r < count; ++r, at.next()) {
-      const T** tap = source + r;
-      const Index top = at.h * g.stride - g.padding.top, left = at.w * g.stride - g.padding.left;
-      for (Index h = top; h < top + g.KH; ++h)
-        for (Index w = left; w < left + g.KW; ++w, tap += tap_stride)
-          *tap = map.has_row(h) && map.has_column(w) ? x + map.stored_pixel(at.n, h, w) * C : zeros;
-    }
-  } else {
-    for (Index done = 0; done < count; done += row_block) {
-      Index top[row_block], left[row_block], corner[row_block];
-      PixelWalk at(first + done, g.OH, g.OW);
-      const Index rows = std::min(row_block, count - done);
-      for (Index r = 0; r < rows; ++r, at.next()) {
-        top[r] = at.h * g.stride - g.padding.top;
-        left[r] = at.w * g.stride - g.padding.left;
-        corner[r] = ((at.n * g.H + top[r]) * g.W + left[r]) * C;
-      }
-      const T** tap = source + done;
-      for (Index kh = 0; kh < g.KH; ++kh)
-        for (Index kw = 0; kw < g.KW; ++kw, tap += tap_stride) {
-          const Index step = (kh * g.W + kw) * C;
-          for (Index r = 0; r < rows; ++r) {
-            const bool inside = map.has_row(top[r] + kh) && map.has_column(left[r] + kw);
-            tap[r] = inside ? x + corner[r] + step : zeros;
-          }
-        }
-    }
-  }
+/// The size of the map that the kernel runs over.
+inline MapExtent conv_input(const Shape& x, const ConvGeometry& geometry) {
+  if (!geometry.enlarges()) return {x[1], x[2]};
+  return {geometry.height, geometry.width, x[1], x[2]};
 }
 
-/// The large-map pixels with (h + top) % stride == row and (w + left) % stride == column. Its pixel
-/// (h, w) is seen through a tap by pixel (h + down, w + right) of the small map.
-struct Phase {
-  Index first_h, first_w, height, width;  ///< height x width pixels, `stride` apart
-  Index taps = 0;
-  static constexpr Index max_taps = 64;
-  Index tap_ids[max_taps], down[max_taps], right[max_taps];
+/// The window of conv2d for x (N, H, W, C_in) and w (KH, KW, C_in, C_out).
+inline Window conv_window(const Shape& x, const Shape& w, const ConvGeometry& geometry) {
+  const Padding& pad = geometry.padding;
+  const MapExtent map = conv_input(x, geometry);
+  return {x[0],
+          map.H,
+          map.W,
+          conv_extent(map.H, pad.top + pad.bottom, w[0], geometry.stride),
+          conv_extent(map.W, pad.left + pad.right, w[1], geometry.stride),
+          w[0],
+          w[1],
+          geometry.stride,
+          pad,
+          map.in_H,
+          map.in_W};
+}
 
-  Phase(const Window& g, Index row, Index column)
-      : first_h(first(row, g.padding.top, g.stride)),
-        first_w(first(column, g.padding.left, g.stride)),
-        height(g.H > first_h ? (g.H - first_h + g.stride - 1) / g.stride : 0),
-        width(g.W > first_w ? (g.W - first_w + g.stride - 1) / g.stride : 0) {
-    for (Index kh = row; kh < g.KH; kh += g.stride)
-      for (Index kw = column; kw < g.KW; kw += g.stride) {
-        down[taps] = (first_h + g.padding.top - kh) / g.stride;
-        right[taps] = (first_w + g.padding.left - kw) / g.stride;
-        tap_ids[taps++] = kh * g.KW + kw;
-      }
-  }
+/// The window of a data gradient of stride 1: from dy's map back to x's.
+inline Window turned(const Window& g) {
+  const Padding& pad = g.padding;
+  return {g.N,
+          g.OH,
+          g.OW,
+          g.H,
+          g.W,
+          g.KH,
+          g.KW,
+          1,
+          {g.KH - 1 - pad.top, g.KH - 1 - pad.bottom, g.KW - 1 - pad.left, g.KW - 1 - pad.right}};
+}
 
- private:
-  static Index first(Index remainder, Index pad, Index stride) {
-    return ((remainder - pad) % stride + stride) % stride;
-  }
-};
-
-/// Pointers of a phase's pixels [first, first + count) into the small map `y` of C channels, and of
-/// the large-map pixels of `out` (channels `out_channels`) they make up.
-template <class T>
-void locate_backward(const Window& g, const Phase& phase, const T* y, Index C, const T* zeros,
-                     T* out, Index out_channels, Index first, Index count,
-                     const RowPointers<T>& pointers) {
-  PixelWalk at(first, phase.height, phase.width);
-  for (Index r = 0; r < count; ++r, at.next()) {
-    const Index h = phase.first_h + at.h * g.stride, w = phase.first_w + at.w * g.stride;
-    pointers.out[r] = out + ((at.n * g.H + h) * g.W + w) * out_channels;
-    for (Index tap = 0; tap < phase.taps; ++tap) {
-      const Index row = at.h + phase.down[tap], column = at.w + phase.right[tap];
-      const bool inside = row >= 0 && row < g.OH && column >= 0 && column < g.OW;
-      pointers.source[tap * row_block + r] =
-          inside ? y + ((at.n * g.OH + row) * g.OW + column) * C : zeros;
-    }
-  }
+/// True if turned() holds.
+inline bool can_turn(const Window& g) {
+  const Padding& pad = g.padding;
+  return g.stride == 1 && std::max(pad.top, pad.bottom) < g.KH &&
+         std::max(pad.left, pad.right) < g.KW;
 }
 
 }  // namespace kernels

@@ -10,35 +10,11 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include "ddpm/kernels/matmul.hpp"
-#include "ddpm/kernels/window.hpp"
+#include "ddpm/kernels/conv/direct.hpp"
+#include "ddpm/kernels/product/product.hpp"
+#include "ddpm/kernels/upsample.hpp"
 
 namespace ddpm::DDPM_ABI::kernels {
-
-/// True if `channels` of a side count as few: with half an AVX-512 pack of them a direct
-/// convolution still does twice the work.
-inline bool few_channels(const Window& g, Index channels) { return channels <= 8 && g.taps() > 1; }
-
-/// The window of a data gradient of stride 1: from dy's map back to x's.
-inline Window turned(const Window& g) {
-  const Padding& pad = g.padding;
-  return {g.N,
-          g.OH,
-          g.OW,
-          g.H,
-          g.W,
-          g.KH,
-          g.KW,
-          1,
-          {g.KH - 1 - pad.top, g.KH - 1 - pad.bottom, g.KW - 1 - pad.left, g.KW - 1 - pad.right}};
-}
-
-/// True if turned() holds.
-inline bool can_turn(const Window& g) {
-  const Padding& pad = g.padding;
-  return g.stride == 1 && std::max(pad.top, pad.bottom) < g.KH &&
-         std::max(pad.left, pad.right) < g.KW;
-}
 
 /// w (taps, C_in, C_out) turned by 180 degrees, its channels exchanged: (taps, C_out, C_in).
 template <class T>
@@ -128,11 +104,10 @@ void dot_rows(const T* const* rows, Index taps, Index terms, const T* b, T* dots
   for (int r = 0; r < tile_rows; ++r) dots[r] = simd::reduce_add(sum[r]);
 }
 
-/// y (N, OH, OW, C_out) = conv(x) + bias + residual for few C_out; w is (taps, C_in, C_out), bias
-/// (C_out), (N, C_out) or empty, residual null or laid out as y.
+/// y (N, OH, OW, C_out) = conv(x) for few C_out; x (N, H, W, C_in), w (taps, C_in, C_out).
 template <class T>
-void narrow_output(const Window& g, View<const T> x, const T* w, Index C_out, View<const T> bias,
-                   const T* residual, T* y) {
+void few_outputs_forward(const Window& g, View<const T> x, const T* w, Index C_out,
+                         const Epilogue<T>& epilogue) {
   const Index pixels = g.N * g.OH * g.OW, C_in = x.shape.back(), taps = g.taps();
   const DotWeights<T> weights(w, taps, C_in, C_out);
   Scratch<T> zeros(C_in);
@@ -148,13 +123,57 @@ void narrow_output(const Window& g, View<const T> x, const T* w, Index C_out, Vi
         dot_rows(source.data() + r, taps, C_in, weights.row(co), dots);
         for (Index i = 0; i < std::min<Index>(tile_rows, count - r); ++i) {
           const Index pixel = first + r + i, at = pixel * C_out + co;
-          T value = dots[i];
-          if (!bias.empty()) value += bias_of_image(bias, pixel / (g.OH * g.OW))[co];
-          if (residual) value += residual[at];
-          y[at] = value;
+          const T* bias = epilogue.bias_of(pixel / (g.OH * g.OW));
+          write_sum(dots[i], bias ? bias + co : nullptr, epilogue.residual_at(at), epilogue.y + at);
         }
       }
   });
+}
+
+/// The same for few C_in: U(x), and a product with w.
+template <class T>
+void few_inputs_forward(const Window& g, View<const T> x, const T* w, Index C_out,
+                        const Epilogue<T>& epilogue) {
+  const Index seen = g.taps() * x.shape.back();
+  Scratch<T> unfolded(g.N * g.OH * g.OW * seen);
+  unfold<T>(g, x.data, x.shape.back(), unfolded.data());
+  const Window pointwise{g.N, g.OH, g.OW, g.OH, g.OW, 1, 1, 1, {}};
+  direct_forward<T>(pointwise, {unfolded.data(), {g.N, g.OH, g.OW, seen}}, w, false, C_out,
+                    epilogue);
+}
+
+/// dx (N, H, W, C_in) of a convolution with few channels on a side, for can_turn() windows: the
+/// forward pass of dy, with the kernel turned. w (taps, C_in, C_out).
+template <class T>
+void narrow_data_gradient(const Window& g, View<const T> dy, const T* w, Index C_in, bool few_in,
+                          T* dx) {
+  const Index C_out = dy.shape.back();
+  Scratch<T> turned_w(g.taps() * C_in * C_out);
+  turn_weights(w, g.taps(), C_in, C_out, turned_w.data());
+  const auto run = few_in ? few_outputs_forward<T> : few_inputs_forward<T>;
+  run(turned(g), dy, turned_w.data(), C_in, {{}, nullptr, dx});
+}
+
+/// dw (taps, C_in, C_out) = U(x)^T dy, for few C_in.
+template <class T>
+void few_inputs_weight_gradient(const Window& g, View<const T> x, View<const T> dy, T* dw) {
+  const Index pixels = g.N * g.OH * g.OW, seen = g.taps() * x.shape.back();
+  Scratch<T> unfolded(pixels * seen);
+  unfold<T>(g, x.data, x.shape.back(), unfolded.data());
+  transposed_multiply<T>({unfolded.data(), pixels, seen, seen}, as_matrix(dy), dw);
+}
+
+/// The same for few C_out and can_turn() windows: x and dy change places.
+template <class T>
+void few_outputs_weight_gradient(const Window& g, View<const T> x, View<const T> dy, T* dw) {
+  const Index C_in = x.shape.back(), C_out = dy.shape.back();
+  const Shape seen{g.N, g.H, g.W, C_in};
+  const bool enlarged = g.input().enlarged();
+  Scratch<T> turned_dw(g.taps() * C_in * C_out), large(enlarged ? seen.size() : 0);
+  if (enlarged) upsample_nearest_forward<T>(x, {large.data(), seen});
+  few_inputs_weight_gradient<T>(turned(g), dy, {enlarged ? large.data() : x.data, seen},
+                                turned_dw.data());
+  turn_weights(turned_dw.data(), g.taps(), C_out, C_in, dw);
 }
 
 }  // namespace ddpm::DDPM_ABI::kernels

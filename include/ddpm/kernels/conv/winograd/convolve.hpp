@@ -3,170 +3,19 @@
 //   planes U[i] (tiles, C_in) of the input, V[i] (C_in, C_out) of the weights, M[i] = U[i] V[i]
 //
 // With tiles enough, V is made first, and a task makes U for a few tiles and multiplies it by all
-// of V: U and M stay in the second-level cache, and the maps that come next are asked for
+// of V: U and M stay in the second-level cache, and the maps that come next are prefetched
 // meanwhile. With few tiles or many channels, U of a block of tiles is made first, by all threads
 // and sized for the shared cache; then each task takes a panel of output channels, whose V and M
-// stay in the second level. For very few tiles see winograd_few.hpp. Always each tile's sums run
+// stay in the second level. For very few tiles see few_tiles.hpp. Always each tile's sums run
 // over C_in in ascending order, so that an image's bits do not depend on its batch.
 //
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include "ddpm/kernels/winograd_few.hpp"
-#include "ddpm/kernels/winograd_panel.hpp"
+#include "ddpm/kernels/conv/winograd/few_tiles.hpp"
+#include "ddpm/kernels/conv/winograd/panel_task.hpp"
 
 namespace ddpm::DDPM_ABI::kernels::winograd {
-
-inline constexpr int tail_rows = tile_rows / 2;  ///< for the last tiles of a task
-
-/// What is asked for a little at a time. Equal portions, so that the processor foresees the loop.
-class Ahead {
- public:
-  Ahead(Index first, Index last, Index calls)
-      : next_(first), last_(last), each_((last - first + calls - 1) / calls) {}
-
-  template <class F>
-  void ask(const F& prefetch) {
-    for (Index n = 0; n < each_ && next_ < last_; ++n) prefetch(next_++);
-  }
-
- private:
-  Index next_, last_, each_;
-};
-
-/// One task of the forward pass: a panel of columns for at most Tiles tiles of a block.
-template <class T, class S, Index Tiles>
-class PanelTask {
- public:
-  static constexpr Index width = panel_width<T, packs>, gap = Planes<T>::gap;
-  static constexpr Index v_plane = S::task_terms * width + gap, v_size = products * v_plane,
-                         m_plane = Tiles * width + gap;
-
-  PanelTask(const Window& g, Index C_in, Index C_out, const Filters<T>& w)
-      : g_(g), tiling_(g), C_in_(C_in), C_out_(C_out), w_(w) {}
-
-  /// Tiles [first, first + count) of the block that begins at `block`. The weights that are needed
-  /// next are asked for during the products.
-  void run(const Planes<T>& u, Index block, Index first, Index count, Index panel,
-           const Epilogue<T>& epilogue) const {
-    Scratch<T> v(v_size), m(products * m_plane);
-    for (Index k = 0; k < C_in_; k += S::task_terms) {
-      const Index terms = std::min(S::task_terms, C_in_ - k);
-      transform_weights(panel, k, terms, v.data());
-      // After the last of a panel comes the next panel, which is mostly the same thread's.
-      const bool last = k + terms == C_in_;
-      const Index next_panel = panel + last, next = last ? 0 : k + terms;
-      const Index next_terms =
-          next_panel * width < w_.columns ? std::min(S::task_terms, C_in_ - next) : 0;
-      Ahead weights(0, next_terms * taps * taps, tiles_multiplied(count));
-      multiply(u, first, count, k, terms, v.data(), m.data(), [&] {
-        weights.ask([&](Index i) {
-          const Index term = next + i / (taps * taps), tap = i % (taps * taps);
-          prefetch_panel<T, packs, 2>(w_.data + next_panel * w_.panel + term * w_.term +
-                                      tap * w_.tap);
-        });
-      });
-    }
-    write(m.data(), block + first, count, panel, epilogue);
-  }
-
-  /// Tiles [first, first + count), all of u, with the weights at hand, a v for every task_terms
-  /// channels. The maps, which may lie in memory, are asked for during the products: y, and x of
-  /// the next so many tiles.
-  void run_private(const Planes<T>& u, Index first, Index count, Index panel, const T* v,
-                   const T* x, const Epilogue<T>& epilogue) const {
-    Scratch<T> m(products * m_plane);
-    const Index panels = (C_out_ + width - 1) / width, tiles = tiling_.count();
-    const auto place = [&](Index tile, Index size) { return std::min(tile, tiles) * size / tiles; };
-    const Index in = g_.N * g_.in_H * g_.in_W * C_in_ / cache_line<T>, out = g_.N * g_.OH * g_.OW;
-    const Index line = place(first + count, in), lines = place(first + 2 * count, in) - line;
-    const Index calls = tiles_multiplied(count) * chunks();
-    Ahead pixels_y(place(first, out), place(first + count, out), calls);
-    Ahead lines_x(line + panel * lines / panels, line + (panel + 1) * lines / panels, calls);
-    for (Index k = 0; k < C_in_; k += S::task_terms, v += v_size)
-      multiply(u, 0, count, k, std::min(S::task_terms, C_in_ - k), v, m.data(), [&] {
-        pixels_y.ask([&](Index pixel) {
-          T* y = epilogue.y + pixel * C_out_ + panel * width;
-          for (int q = 0; q < packs; ++q) __builtin_prefetch(y + q * simd::width<T>, 1, 2);
-        });
-        lines_x.ask([&](Index l) { __builtin_prefetch(x + l * cache_line<T>, 0, 2); });
-      });
-    write(m.data(), first, count, panel, epilogue);
-  }
-
-  Index chunks() const { return (C_in_ + S::task_terms - 1) / S::task_terms; }
-
-  /// Writes v, 36 planes (terms, width) of one panel.
-  void transform_weights(Index panel, Index first, Index terms, T* v) const {
-    const Index valid = std::min(width, w_.columns - panel * width);
-    for (Index k = 0; k < terms; ++k) {
-      const T* w = w_.data + panel * w_.panel + (first + k) * w_.term;
-      if (first + k + S::filters_ahead < C_in_)
-        for (int tap = 0; tap < taps * taps; ++tap)
-          prefetch_panel<T, packs>(w + S::filters_ahead * w_.term + tap * w_.tap);
-      for (Index at = 0; at < width; at += simd::width<T>, w += simd::width<T>) {
-        const Index count = std::clamp<Index>(valid - at, 0, simd::width<T>);
-        transform<FilterTransform, T>(
-            [&](int i, int j) {
-              const int id = i * taps + j;
-              const T* from = w + (w_.turned ? taps * taps - 1 - id : id) * w_.tap;
-              return count == simd::width<T> ? simd::load(from) : simd::load_partial(from, count);
-            },
-            [&](int i, int j, const simd::Pack<T>& value) {
-              simd::store(v + (i * inputs + j) * v_plane + k * width + at, value);
-            });
-      }
-    }
-  }
-
- private:
-  /// Register tiles in all the products of so many tiles of the map.
-  static Index tiles_multiplied(Index count) {
-    return products * ((count + tile_rows - 1) / tile_rows);
-  }
-
-  /// Adds to the sums m, or begins them if k is 0. Calls ahead() before each register tile;
-  /// inlined, so that what it counts stays in registers.
-  template <class F>
-  [[gnu::always_inline]] void multiply(const Planes<T>& u, Index first, Index count, Index k,
-                                       Index terms, const T* v, T* m, const F& ahead) const {
-    for (Index i = 0; i < products; ++i) {
-      const auto add = [&]<int Rows>(Index r) {
-        T* sums = m + i * m_plane + r * width;
-        prefetch_rows(u.at(i, first + r + Rows) + k, u.row, Rows, terms);
-        ahead();
-        Tile<T, packs, Rows> tile;
-        if (k == 0)
-          tile.clear();
-        else
-          tile.load(sums);
-        tile.add_rows(u.at(i, first + r) + k, u.row, terms, v + i * v_plane);
-        tile.store(sums);
-      };
-      Index r = 0;
-      for (; r + tail_rows < count; r += tile_rows) add.template operator()<tile_rows>(r);
-      if (r < count) add.template operator()<tail_rows>(r);
-    }
-  }
-
-  void write(const T* m, Index first, Index count, Index panel, const Epilogue<T>& epilogue) const {
-    PixelWalk at = tiling_.at(first);
-    for (Index r = 0; r < count; ++r, at.next())
-      write_tile<m_plane, simd::width<T>>(g_, m + r * width, at, panel * width, C_out_, epilogue);
-  }
-
-  /// Asks for rows of the block's tiles that are multiplied next.
-  [[gnu::always_inline]] static void prefetch_rows(const T* rows, Index stride, Index count,
-                                                   Index terms) {
-    for (Index r = 0; r < count; ++r)
-      for (Index k = 0; k < terms; k += cache_line<T>) __builtin_prefetch(rows + r * stride + k);
-  }
-
-  const Window& g_;
-  Tiling tiling_;
-  Index C_in_, C_out_;
-  Filters<T> w_;
-};
 
 /// True if a task makes its own U. All of V, four times the weights, is then read for every
 /// private_tiles tiles, and that pays only with more tiles than channels, in eight tasks or more.
@@ -175,53 +24,84 @@ bool private_pays(Index tiles, Index C_in) {
   return C_in <= S::private_terms && tiles >= std::max(C_in, 8 * S::private_tiles);
 }
 
-/// Writes epilogue.y (N, OH, OW, C_out) from x (N, H, W, C_in).
-template <class T, class S = Sizes>
-void convolve(const Window& g, View<const T> x, const Filters<T>& w, Index C_out,
-              const Epilogue<T>& epilogue) {
+/// Writes epilogue.y as convolve() does; a task makes U for a few tiles and multiplies it by all V.
+template <class T, class S>
+void convolve_private(const Window& g, View<const T> x, const Filters<T>& w, Index C_out,
+                      const Epilogue<T>& epilogue) {
+  constexpr Index width = panel_width<T, packs>, task_tiles = S::private_tiles;
+  const Tiling tiling(g);
+  const Index C_in = x.shape.back(), tiles = tiling.count();
+  const Index panels = (C_out + width - 1) / width;
+  const PanelTask<T, S, task_tiles> work(g, C_in, C_out, w);
+  const Index chunks = work.chunks();
+  Scratch<T> v(panels * chunks * work.v_size);
+  parallel_for(panels * chunks, [&](Index id) {
+    const Index first = id % chunks * S::task_terms;
+    work.transform_weights(id / chunks, first, std::min(S::task_terms, C_in - first),
+                           v.data() + id * work.v_size);
+  });
+  parallel_for((tiles + task_tiles - 1) / task_tiles, [&](Index task) {
+    const Index first = task * task_tiles, count = std::min(task_tiles, tiles - first);
+    Scratch<T> memory(Planes<T>::size(task_tiles, C_in));
+    const Planes<T> u(memory.data(), task_tiles, C_in);
+    fill_planes<InputTransform>(x.data, g.input(), C_in, g.padding, tiling, first, count, u);
+    for (Index panel = 0; panel < panels; ++panel)
+      work.run_private(u, first, count, panel, v.data() + panel * chunks * work.v_size, x.data,
+                       epilogue);
+  });
+}
+
+/// The same; U of a block of tiles is made by all threads, then each task takes a panel of it.
+template <class T, class S>
+void convolve_blocks(const Window& g, View<const T> x, const Filters<T>& w, Index C_out,
+                     const Epilogue<T>& epilogue) {
   constexpr Index width = panel_width<T, packs>;
   const Tiling tiling(g);
   const Index C_in = x.shape.back(), tiles = tiling.count();
   const Index panels = (C_out + width - 1) / width;
-  const auto fill = [&](Index first, Index count, const Planes<T>& u) {
-    fill_planes<InputTransform>(x.data, g.input(), C_in, g.padding, tiling, first, count, u);
-  };
-  if constexpr (S::few_tiles > 0)
-    if (tiles <= S::few_tiles) return convolve_few<T, S>(g, x, w, C_out, epilogue);
-  if (private_pays<S>(tiles, C_in)) {
-    const PanelTask<T, S, S::private_tiles> work(g, C_in, C_out, w);
-    const Index chunks = work.chunks();
-    Scratch<T> v(panels * chunks * work.v_size);
-    parallel_for(panels * chunks, [&](Index id) {
-      const Index first = id % chunks * S::task_terms;
-      work.transform_weights(id / chunks, first, std::min(S::task_terms, C_in - first),
-                             v.data() + id * work.v_size);
-    });
-    parallel_for((tiles + S::private_tiles - 1) / S::private_tiles, [&](Index task) {
-      const Index first = task * S::private_tiles,
-                  count = std::min(S::private_tiles, tiles - first);
-      Scratch<T> memory(Planes<T>::size(S::private_tiles, C_in));
-      const Planes<T> u(memory.data(), S::private_tiles, C_in);
-      fill(first, count, u);
-      for (Index panel = 0; panel < panels; ++panel)
-        work.run_private(u, first, count, panel, v.data() + panel * chunks * work.v_size, x.data,
-                         epilogue);
-    });
-    return;
-  }
   const PanelTask<T, S, S::task_tiles> work(g, C_in, C_out, w);
   const Index block = tiles_of_block<T, S>(tiles, C_in);
   Scratch<T> memory(Planes<T>::size(block, C_in));
   const Planes<T> u(memory.data(), block, C_in);
   for (Index first = 0; first < tiles; first += block) {
     const Index count = std::min(block, tiles - first);
-    fill(first, count, u);
+    fill_planes<InputTransform>(x.data, g.input(), C_in, g.padding, tiling, first, count, u);
     const Index ranges = (count + S::task_tiles - 1) / S::task_tiles;
     parallel_for(ranges * panels, [&](Index task) {
       const Index begin = task / panels * S::task_tiles;
       work.run(u, first, begin, std::min(S::task_tiles, count - begin), task % panels, epilogue);
     });
   }
+}
+
+/// Writes epilogue.y (N, OH, OW, C_out) from x (N, H, W, C_in).
+template <class T, class S = Sizes>
+void convolve(const Window& g, View<const T> x, const Filters<T>& w, Index C_out,
+              const Epilogue<T>& epilogue) {
+  const Index C_in = x.shape.back(), tiles = Tiling(g).count();
+  if constexpr (S::few_tiles > 0)
+    if (tiles <= S::few_tiles) return convolve_few<T, S>(g, x, w, C_out, epilogue);
+  if (private_pays<S>(tiles, C_in))
+    convolve_private<T, S>(g, x, w, C_out, epilogue);
+  else
+    convolve_blocks<T, S>(g, x, w, C_out, epilogue);
+}
+
+/// conv(x) for x (N, H, W, C_in) and w (3, 3, C_in, C_out).
+template <class T>
+void forward(const Window& g, View<const T> x, View<const T> w, const Epilogue<T>& epilogue) {
+  const Index C_in = w.dim(2), C_out = w.dim(3);
+  convolve<T>(g, x, Filters<T>::plain(w.data, C_in, C_out), C_out, epilogue);
+}
+
+/// dx (N, H, W, C_in): a convolution too, of dy, with the kernel turned and its channels exchanged.
+template <class T>
+void data_gradient(const Window& g, View<const T> dy, View<const T> w, T* dx) {
+  const Index C_in = w.dim(2), C_out = w.dim(3);
+  Scratch<T> packed(packed_size<T, packs>(g.taps() * C_out, C_in));
+  pack_panels<T, packs>(w.data, g.taps(), C_out, C_in, C_out, true, packed.data());
+  const auto filters = Filters<T>::packed(packed.data(), C_out, C_in);
+  convolve<T>(turned(g), dy, filters, C_in, {{}, nullptr, dx});
 }
 
 }  // namespace ddpm::DDPM_ABI::kernels::winograd

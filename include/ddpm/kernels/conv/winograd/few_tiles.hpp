@@ -9,7 +9,7 @@
 
 #include <utility>
 
-#include "ddpm/kernels/winograd_panel.hpp"
+#include "ddpm/kernels/conv/winograd/filters.hpp"
 
 namespace ddpm::DDPM_ABI::kernels::winograd {
 

@@ -3,7 +3,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include "ddpm/kernels/winograd_planes.hpp"
+#include "ddpm/kernels/conv/winograd/planes.hpp"
+#include "ddpm/kernels/product/epilogue.hpp"
 
 namespace ddpm::DDPM_ABI::kernels::winograd {
 
@@ -27,14 +28,6 @@ struct Filters {
   }
 };
 
-/// What a convolution does once its sums are there.
-template <class T>
-struct Epilogue {
-  View<const T> bias;           ///< (C_out), (N, C_out) or empty
-  const T* residual = nullptr;  ///< laid out as the output
-  T* y = nullptr;
-};
-
 /// Turns the sums of a tile and a panel into pixels of the output, from column `first` on. Product
 /// i of pack q lies at m + i * Plane + q * Pack.
 template <Index Plane, Index Pack, class T>
@@ -42,29 +35,19 @@ void write_tile(const Window& g, const T* m, const PixelWalk& at, Index first, I
                 const Epilogue<T>& out) {
   const Index rows = std::min<Index>(outputs, g.OH - at.h * outputs);
   const Index columns = std::min<Index>(outputs, g.OW - at.w * outputs);
-  const T* bias = out.bias.data;
-  if (bias && out.bias.shape.rank() == 2) bias += at.n * C_out;
+  const T* bias = out.bias_of(at.n);
   for (Index c = first, q = 0; q < packs && c < C_out; ++q, c += simd::width<T>) {
-    const Index valid = std::min(simd::width<T>, C_out - c);
-    const bool whole = valid == simd::width<T>;
-    const auto load = [&](const T* p) {
-      return whole ? simd::load(p) : simd::load_partial(p, valid);
-    };
     simd::Pack<T> y[outputs][outputs];
     transform<OutputTransform, T>(
         [&](int i, int j) { return simd::load(m + (i * inputs + j) * Plane + q * Pack); },
         [&](int i, int j, const simd::Pack<T>& value) { y[i][j] = value; });
-    const simd::Pack<T> added = bias ? load(bias + c) : simd::Pack<T>(T(0));
+    const Index valid = std::min(simd::width<T>, C_out - c);
     for (Index i = 0; i < rows; ++i)
       for (Index j = 0; j < columns; ++j) {
         const Index place =
             ((at.n * g.OH + at.h * outputs + i) * g.OW + at.w * outputs + j) * C_out + c;
-        simd::Pack<T> value = y[i][j] + added;
-        if (out.residual) value += load(out.residual + place);
-        if (whole)
-          simd::store(out.y + place, value);
-        else
-          simd::store_partial(out.y + place, value, valid);
+        write_sums(y[i][j], valid, bias ? bias + c : nullptr, out.residual_at(place),
+                   out.y + place);
       }
   }
 }

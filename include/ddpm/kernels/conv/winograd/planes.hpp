@@ -7,9 +7,9 @@
 #pragma once
 
 #include "ddpm/core/scratch.hpp"
-#include "ddpm/kernels/tile.hpp"
-#include "ddpm/kernels/window.hpp"
-#include "ddpm/kernels/winograd_transform.hpp"
+#include "ddpm/kernels/conv/geometry.hpp"
+#include "ddpm/kernels/conv/winograd/transform.hpp"
+#include "ddpm/kernels/product/pack.hpp"
 
 namespace ddpm::DDPM_ABI::kernels::winograd {
 

@@ -1,4 +1,4 @@
-// The weight gradient of winograd.hpp's convolution.
+// The weight gradient of convolve.hpp's convolution.
 //
 //   V'[i] = U[i]^T Z[i] over tiles     U: planes of the input, Z: of dy
 //
@@ -9,7 +9,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include "ddpm/kernels/winograd_planes.hpp"
+#include "ddpm/kernels/conv/winograd/planes.hpp"
 
 namespace ddpm::DDPM_ABI::kernels::winograd {
 

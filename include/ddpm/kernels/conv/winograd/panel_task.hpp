@@ -1,0 +1,161 @@
+// One task of a Winograd convolution: the products of a panel of output channels for some tiles.
+//
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "ddpm/kernels/conv/winograd/filters.hpp"
+
+namespace ddpm::DDPM_ABI::kernels::winograd {
+
+inline constexpr int tail_rows = tile_rows / 2;  ///< for the last tiles of a task
+
+/// What is asked for a little at a time. Equal portions, so that the processor foresees the loop.
+class Ahead {
+ public:
+  Ahead(Index first, Index last, Index calls)
+      : next_(first), last_(last), each_((last - first + calls - 1) / calls) {}
+
+  template <class F>
+  void ask(const F& prefetch) {
+    for (Index n = 0; n < each_ && next_ < last_; ++n) prefetch(next_++);
+  }
+
+ private:
+  Index next_, last_, each_;
+};
+
+/// One task of the forward pass: a panel of columns for at most Tiles tiles of a block.
+template <class T, class S, Index Tiles>
+class PanelTask {
+ public:
+  static constexpr Index width = panel_width<T, packs>, gap = Planes<T>::gap;
+  static constexpr Index v_plane = S::task_terms * width + gap, v_size = products * v_plane,
+                         m_plane = Tiles * width + gap;
+
+  PanelTask(const Window& g, Index C_in, Index C_out, const Filters<T>& w)
+      : g_(g), tiling_(g), C_in_(C_in), C_out_(C_out), w_(w) {}
+
+  /// Tiles [first, first + count) of the block that begins at `block`. The weights that are needed
+  /// next are asked for during the products.
+  void run(const Planes<T>& u, Index block, Index first, Index count, Index panel,
+           const Epilogue<T>& epilogue) const {
+    Scratch<T> v(v_size), m(products * m_plane);
+    for (Index k = 0; k < C_in_; k += S::task_terms) {
+      const Index terms = std::min(S::task_terms, C_in_ - k);
+      transform_weights(panel, k, terms, v.data());
+      // After the last of a panel comes the next panel, which is mostly the same thread's.
+      const bool last = k + terms == C_in_;
+      const Index next_panel = panel + last, next = last ? 0 : k + terms;
+      const Index next_terms =
+          next_panel * width < w_.columns ? std::min(S::task_terms, C_in_ - next) : 0;
+      Ahead weights(0, next_terms * taps * taps, tiles_multiplied(count));
+      multiply(u, first, count, k, terms, v.data(), m.data(), [&] {
+        weights.ask([&](Index i) {
+          const Index term = next + i / (taps * taps), tap = i % (taps * taps);
+          prefetch_panel<T, packs, 2>(w_.data + next_panel * w_.panel + term * w_.term +
+                                      tap * w_.tap);
+        });
+      });
+    }
+    write(m.data(), block + first, count, panel, epilogue);
+  }
+
+  /// Tiles [first, first + count), all of u, with the weights at hand, a v for every task_terms
+  /// channels. The maps, which may lie in memory, are asked for during the products: y, and x of
+  /// the next so many tiles.
+  void run_private(const Planes<T>& u, Index first, Index count, Index panel, const T* v,
+                   const T* x, const Epilogue<T>& epilogue) const {
+    Scratch<T> m(products * m_plane);
+    const Index panels = (C_out_ + width - 1) / width, tiles = tiling_.count();
+    const auto place = [&](Index tile, Index size) { return std::min(tile, tiles) * size / tiles; };
+    const Index in = g_.N * g_.in_H * g_.in_W * C_in_ / cache_line<T>, out = g_.N * g_.OH * g_.OW;
+    const Index line = place(first + count, in), lines = place(first + 2 * count, in) - line;
+    const Index calls = tiles_multiplied(count) * chunks();
+    Ahead pixels_y(place(first, out), place(first + count, out), calls);
+    Ahead lines_x(line + panel * lines / panels, line + (panel + 1) * lines / panels, calls);
+    for (Index k = 0; k < C_in_; k += S::task_terms, v += v_size)
+      multiply(u, 0, count, k, std::min(S::task_terms, C_in_ - k), v, m.data(), [&] {
+        pixels_y.ask([&](Index pixel) {
+          T* y = epilogue.y + pixel * C_out_ + panel * width;
+          for (int q = 0; q < packs; ++q) __builtin_prefetch(y + q * simd::width<T>, 1, 2);
+        });
+        lines_x.ask([&](Index l) { __builtin_prefetch(x + l * cache_line<T>, 0, 2); });
+      });
+    write(m.data(), first, count, panel, epilogue);
+  }
+
+  Index chunks() const { return (C_in_ + S::task_terms - 1) / S::task_terms; }
+
+  /// Writes v, 36 planes (terms, width) of one panel.
+  void transform_weights(Index panel, Index first, Index terms, T* v) const {
+    const Index valid = std::min(width, w_.columns - panel * width);
+    for (Index k = 0; k < terms; ++k) {
+      const T* w = w_.data + panel * w_.panel + (first + k) * w_.term;
+      if (first + k + S::filters_ahead < C_in_)
+        for (int tap = 0; tap < taps * taps; ++tap)
+          prefetch_panel<T, packs>(w + S::filters_ahead * w_.term + tap * w_.tap);
+      for (Index at = 0; at < width; at += simd::width<T>, w += simd::width<T>) {
+        const Index count = std::clamp<Index>(valid - at, 0, simd::width<T>);
+        transform<FilterTransform, T>(
+            [&](int i, int j) {
+              const int id = i * taps + j;
+              const T* from = w + (w_.turned ? taps * taps - 1 - id : id) * w_.tap;
+              return count == simd::width<T> ? simd::load(from) : simd::load_partial(from, count);
+            },
+            [&](int i, int j, const simd::Pack<T>& value) {
+              simd::store(v + (i * inputs + j) * v_plane + k * width + at, value);
+            });
+      }
+    }
+  }
+
+ private:
+  /// Register tiles in all the products of so many tiles of the map.
+  static Index tiles_multiplied(Index count) {
+    return products * ((count + tile_rows - 1) / tile_rows);
+  }
+
+  /// Adds to the sums m, or begins them if k is 0. Calls ahead() before each register tile;
+  /// inlined, so that what it counts stays in registers.
+  template <class F>
+  [[gnu::always_inline]] void multiply(const Planes<T>& u, Index first, Index count, Index k,
+                                       Index terms, const T* v, T* m, const F& ahead) const {
+    for (Index i = 0; i < products; ++i) {
+      const auto add = [&]<int Rows>(Index r) {
+        T* sums = m + i * m_plane + r * width;
+        prefetch_rows(u.at(i, first + r + Rows) + k, u.row, Rows, terms);
+        ahead();
+        Tile<T, packs, Rows> tile;
+        if (k == 0)
+          tile.clear();
+        else
+          tile.load(sums);
+        tile.add_rows(u.at(i, first + r) + k, u.row, terms, v + i * v_plane);
+        tile.store(sums);
+      };
+      Index r = 0;
+      for (; r + tail_rows < count; r += tile_rows) add.template operator()<tile_rows>(r);
+      if (r < count) add.template operator()<tail_rows>(r);
+    }
+  }
+
+  void write(const T* m, Index first, Index count, Index panel, const Epilogue<T>& epilogue) const {
+    PixelWalk at = tiling_.at(first);
+    for (Index r = 0; r < count; ++r, at.next())
+      write_tile<m_plane, simd::width<T>>(g_, m + r * width, at, panel * width, C_out_, epilogue);
+  }
+
+  /// Asks for rows of the block's tiles that are multiplied next.
+  [[gnu::always_inline]] static void prefetch_rows(const T* rows, Index stride, Index count,
+                                                   Index terms) {
+    for (Index r = 0; r < count; ++r)
+      for (Index k = 0; k < terms; k += cache_line<T>) __builtin_prefetch(rows + r * stride + k);
+  }
+
+  const Window& g_;
+  Tiling tiling_;
+  Index C_in_, C_out_;
+  Filters<T> w_;
+};
+
+}  // namespace ddpm::DDPM_ABI::kernels::winograd
