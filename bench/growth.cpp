@@ -19,7 +19,7 @@ void add(const std::string& name, const UNetConfig& config, Index batch) {
 UNetConfig base(Index channels, Index size) {
   UNetConfig config = UNetConfig::ho2020_cifar10();
   config.channels = channels;
-  config.image_size = {size, size};
+  config.image.height = config.image.width = size;
   return config;
 }
 

@@ -33,7 +33,7 @@ void add_benchmarks(const Preset& preset, Index batch, int threads) {
 
 template <class Network>
 Preset preset(const std::string& name, Index batch, double flop, typename Network::Config config) {
-  config.image_size = {32, 32};
+  config.image.height = config.image.width = 32;
   return {name, batch, flop / double(batch), [=](auto& state, Index images, Step step) {
             bench::run_network<Network>(state, config, images, step);
           }};

@@ -48,10 +48,9 @@ struct Classifier {
 };
 
 /// Trains for some passes over the images, batches of 128, Adam with a cosine.
-inline void fit(const Classifier& classifier, const data::LabelledImages<float>& set,
-                Index epochs) {
+inline void fit(const Classifier& classifier, const data::ImageSet<float>& set, Index epochs) {
   constexpr Index batch = 128;
-  const Index steps = epochs * set.images.dim(0) / batch;
+  const Index steps = epochs * set.size() / batch;
   data::Loader<float> loader(set, {.batch_size = batch, .seed = 1});
   optim::Adam<float> adam(nn::parameters<float>(classifier));
   const optim::LearningRate rate{2e-3, 50, optim::Decay::cosine, steps};

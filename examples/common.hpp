@@ -25,16 +25,6 @@ int report_errors(const F& f) {
   }
 }
 
-/// Images [first, first + count), or as many as there are.
-inline data::LabelledImages<float> images_from(const data::LabelledImages<float>& all, Index first,
-                                               Index count) {
-  count = std::min(count, all.images.dim(0) - first);
-  data::LabelledImages<float> result{copy_of(all.images.slice(first, count)), {}};
-  if (!all.labels.empty())
-    result.labels.assign(all.labels.begin() + first, all.labels.begin() + first + count);
-  return result;
-}
-
 /// Calls f with the network and scheduler of a checkpoint, whichever network it holds.
 template <class F>
 void with_checkpoint(const std::string& path, const F& f) {

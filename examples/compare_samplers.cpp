@@ -52,21 +52,21 @@ void compare(const Settings& s) {
   require(s.full >= 0 && s.full <= T, "--full: ", s.full, ", expected 1 to ", T, ", or 0");
   const auto train = data::read_idx<float>(s.images, s.labels, classes);
   const auto test = data::read_idx<float>(s.test_images, s.test_labels, classes);
-  const Shape& shape = train.images.shape();
+  const Shape& shape = train.shape();
   require(shape[1] == shape[2] && shape[1] % 4 == 0, s.images, ": images of ", shape[1], " x ",
           shape[2], ", expected squares, their side a multiple of 4");
   require(s.sampling.count >= 2 && s.sampling.count <= shape[0], "--count is ", s.sampling.count,
           ", expected 2 to ", shape[0]);
-  const Classifier classifier(train.images.dim(1), train.images.dim(3), classes, Rng(1));
+  const Classifier classifier(shape[1], shape[3], classes, Rng(1));
   fit(classifier, train, s.epochs);
-  const Judgement real = judge(classifier, test.images);
+  const Judgement real = judge(classifier, test.tensor());
   std::printf("the classifier recognises %.2f %% of the test images\n\n",
-              100 * real.recognised(test.labels));
+              100 * real.recognised(test.labels()));
   SampleOptions options = s.sampling;
   if (options.labels.empty())
     for (Index label = 0; label < classes; ++label) options.labels.push_back(label);
   // Real images in the number of the samples: what the distance is between two sets of the truth.
-  const auto some = judge(classifier, copy_of(train.images.slice(0, options.count)));
+  const auto some = judge(classifier, data::read_images<float>(train, 0, options.count).images);
   std::printf("| sampler | steps | ms an image | recognised | distance |\n|---|---|---|---|---|\n");
   std::printf("| real images | | | | %.2f |\n", frechet_distance(real.features, some.features));
   const Index columns = std::min<Index>(10, options.count);

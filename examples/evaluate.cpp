@@ -30,19 +30,23 @@ std::string format_of(const std::string& path) {
              : "cifar10";
 }
 
+/// Images [skip, skip + limit) of the data, as numbers, and their labels if there are any.
 data::LabelledImages<float> load(const Settings& s, const Shape& own, Index classes) {
   const std::string format = s.format == "auto" ? format_of(s.data) : s.format;
   require(s.labels.empty() || (classes > 0 && format == "idx"), "--labels: ",
-          classes == 0 ? s.checkpoint + " was trained without labels" : "for IDX files alone");
-  data::LabelledImages<float> set;
-  if (format == "idx" && s.labels.empty()) set.images = data::read_idx_images<float>(s.data);
-  if (format == "idx" && !s.labels.empty()) set = data::read_idx<float>(s.data, s.labels, classes);
-  if (format == "cifar10") set = data::read_cifar10<float>(s.data);
+          classes == 0 ? s.checkpoint + " was trained without labels" : "only for IDX files");
+  const auto part = [&](const auto& all) {
+    require(s.skip < all.size(), "--skip is ", s.skip, " of ", all.size(), " images");
+    const Index left = all.size() - s.skip;
+    return data::read_images<float>(all, s.skip, s.limit > 0 ? std::min(s.limit, left) : left);
+  };
   if (format == "folder")
-    set.images = data::read_image_folder<float>(
-        s.data, {.height = own[1], .width = own[2], .channels = own[3]});
-  if (classes == 0) set.labels.clear();
-  return set;
+    return part(
+        data::ImageFolder<float>(s.data, {.height = own[1], .width = own[2], .channels = own[3]}));
+  const auto images = format == "cifar10" ? data::read_cifar10<float>(s.data)
+                      : s.labels.empty()  ? data::read_idx_images<float>(s.data)
+                                          : data::read_idx<float>(s.data, s.labels, classes);
+  return part(classes > 0 ? images : images.with_labels({}));
 }
 
 void write_curve(const Settings& s, const Likelihood& result) {
@@ -83,10 +87,7 @@ void print(const Likelihood& result) {
 
 template <class Model>
 void evaluate(const Settings& s, const Model& model) {
-  auto set = load(s, model.network.sample_shape(1), model.network.classes());
-  const Index all = set.images.dim(0);
-  require(s.skip < all, "--skip is ", s.skip, " of ", all, " images");
-  set = images_from(set, s.skip, s.limit > 0 ? s.limit : all);
+  const auto set = load(s, model.network.sample_shape(1), model.network.classes());
   LikelihoodOptions options = s.options;
   options.labels = set.labels;
   const Index count = set.images.dim(0);

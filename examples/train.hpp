@@ -5,7 +5,6 @@
 #pragma once
 
 #include <chrono>
-#include <functional>
 #include <limits>
 
 #include "common.hpp"
@@ -16,7 +15,8 @@ struct TrainSettings {
   std::string network = "tiny";  ///< a preset's name
   std::string out = "out";       ///< folder for pictures and weights
   Index limit = 0;               ///< images to use; 0: all
-  double minutes = 0;            ///< stop after so long; 0: by steps alone
+  double minutes = 0;            ///< stop after so long; 0: by steps only
+  Index sample_every = 0;        ///< updates between grids; 0: only at the end
   Index samples = 64;            ///< pictures in each grid
   int threads = 0;               ///< 0: as many as processors
   Index classes = 0;             ///< of the labels that the program loads; 0: none
@@ -52,7 +52,7 @@ inline void add_options(CLI::App& app, TrainSettings& s) {
   app.add_flag("--flip,!--no-flip", s.trainer.horizontal_flip, "mirror images at random");
   app.add_option("--limit", s.limit, "use the first so many images; 0: all");
   app.add_option("--samples", s.samples, "pictures in a grid");
-  app.add_option("--sample-every", s.trainer.sample_every, "updates between grids; 0: at the end");
+  app.add_option("--sample-every", s.sample_every, "updates between grids; 0: only at the end");
   add_sampler_options(app, s.grid);
   add_class_options(app, s.grid);
   app.add_option("--timesteps", s.scheduler.timesteps, "number of timesteps of the process");
@@ -74,12 +74,13 @@ inline void add_options(CLI::App& app, TrainSettings& s) {
 
 namespace detail {
 
-inline void echo_settings(const TrainSettings& s, const Tensor<float>& images, Index parameters) {
+template <class Data>
+void echo_settings(const TrainSettings& s, const Data& images, Index parameters) {
   // What the checkpoint will say of the process, in its words.
   std::map<std::string, std::string> process;
   write_config(s.scheduler, "scheduler", process);
   std::cout << "settings\n";
-  echo("images", images.shape());
+  echo("images", images.size(), " of ", images.image_shape());
   echo("network", s.network, ", ", parameters, " parameters");
   echo("batch", s.trainer.batch_size, " x ", s.trainer.accumulation);
   if (s.classes > 0) echo("classes", s.classes);
@@ -99,46 +100,42 @@ inline void echo_settings(const TrainSettings& s, const Tensor<float>& images, I
   std::cout << std::flush;
 }
 
-template <class Network>
-void train(const Network& network, const TrainSettings& settings,
-           const data::LabelledImages<float>& images) {
-  const Scheduler<float> scheduler(settings.scheduler);
-  echo_settings(settings, images.images, nn::parameter_count<float>(network));
-  std::filesystem::create_directories(settings.out);
-  const auto path = [&](const std::string& name) { return settings.out + "/" + name; };
-
-  using Clock = std::chrono::steady_clock;
-  const auto start = Clock::now();
-  TrainerOptions options = settings.trainer;
-  double recent = 0, weight = 0;  // mean loss, the last hundred updates or so
-  Index step = 0;
-  options.on_step = [&](const TrainingStep& done) {
-    recent = 0.99 * recent + 0.01 * done.loss;
-    weight = 0.99 * weight + 0.01;
-    step = done.step;
-  };
-  if (settings.minutes > 0)
-    options.stop = [&](const TrainingStep&) {
-      return Clock::now() - start > settings.minutes * std::chrono::minutes(1);
-    };
+/// The options of the grids that a run draws.
+inline SampleOptions grid_options(const TrainSettings& settings) {
   SampleOptions grid = settings.grid;
   grid.count = settings.samples;
   grid.seed = settings.trainer.seed;
   if (grid.labels.empty())
     for (Index label = 0; label < settings.classes; ++label) grid.labels.push_back(label);
+  return grid;
+}
+
+template <class Network, class Data>
+void train(const Network& network, const TrainSettings& settings, const Data& images) {
+  const Scheduler<float> scheduler(settings.scheduler);
+  echo_settings(settings, images, nn::parameter_count<float>(network));
+  std::filesystem::create_directories(settings.out);
+  const auto path = [&](const std::string& name) { return settings.out + "/" + name; };
+  const SampleOptions grid = grid_options(settings);
   check_sampling(network, scheduler, grid);  // before hours of training
   echo_sampling(grid, scheduler.timesteps());
-  Trainer<float, Network>* running = nullptr;
-  options.on_sample = [&](Index at) {
-    write_samples(running->ema_model(), scheduler, grid, path(message("samples-", at, ".png")));
-  };
-  Trainer<float, Network> trainer(network, scheduler, options);
-  running = &trainer;
-  trainer.fit(images);
+
+  using Clock = std::chrono::steady_clock;
+  const auto start = Clock::now();
+  double recent = 0, weight = 0;  // mean loss, the last hundred updates or so
+  Trainer<float, Network> trainer(network, scheduler, settings.trainer);
+  trainer.fit(images, [&](auto& running, const TrainingStep& step) {
+    recent = 0.99 * recent + 0.01 * step.loss;
+    weight = 0.99 * weight + 0.01;
+    if (settings.sample_every > 0 && step.step % settings.sample_every == 0)
+      write_samples(running.ema_model(), scheduler, grid,
+                    path(message("samples-", step.step, ".png")));
+    if (settings.minutes > 0 && Clock::now() - start > settings.minutes * std::chrono::minutes(1))
+      running.stop();
+  });
   const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-  std::cout << "trained " << step << " steps in " << message(seconds)
-            << " s, mean loss of the last "
-            << "hundred " << message(recent / weight) << '\n';
+  std::cout << "trained " << trainer.steps() << " steps in " << message(seconds)
+            << " s, mean loss of the last hundred " << message(recent / weight) << '\n';
   save_checkpoint(path("model.safetensors"), trainer.ema_model(), scheduler);
   std::cout << "wrote " << path("model.safetensors") << '\n' << std::flush;
   write_samples(trainer.ema_model(), scheduler, grid, path("samples.png"), path("strip.png"));
@@ -146,36 +143,36 @@ void train(const Network& network, const TrainSettings& settings,
 
 }  // namespace detail
 
-/// Trains the network that the settings name on images from `load`, and writes what came of it.
-inline int train_program(TrainSettings settings,
-                         const std::function<data::LabelledImages<float>()>& load) {
+/// Trains the network that the settings name on the data set that load() gives, and writes what
+/// came of it.
+template <class Load>
+int train_program(TrainSettings settings, const Load& load) {
   return report_errors([&] {
     if (settings.cosine) settings.trainer.decay = optim::Decay::cosine;
     if (settings.threads != 0) set_num_threads(settings.threads);
     require(settings.samples >= 1, "--samples is ", settings.samples, ", expected at least 1");
     require(settings.limit >= 0, "--limit is ", settings.limit, ", must not be negative");
     require(settings.minutes >= 0, "--minutes is ", settings.minutes, ", must not be negative");
-    auto images = load();
-    if (settings.classes == 0) images.labels.clear();
-    if (settings.limit > 0) images = images_from(images, 0, settings.limit);
-    const auto complete = [&](auto& config) {
-      config.image_channels = images.images.dim(3);
-      config.classes = settings.classes;
-      config.learn_variance = settings.scheduler.variance == Variance::learned ||
-                              settings.scheduler.variance == Variance::learned_range;
+    require(settings.sample_every >= 0, "--sample-every is ", settings.sample_every,
+            ", must not be negative");
+    const auto all = load();
+    const Index limit = settings.limit > 0 ? std::min(settings.limit, all.size()) : all.size();
+    const data::Subset images(all, 0, limit);
+    const auto complete = [&](auto config) {
+      config.image.channels = images.image_shape()[2];
+      config.image.classes = settings.classes;
+      config.image.learn_variance = is_learned(settings.scheduler.variance);
+      return config;
     };
     const Rng rng(settings.trainer.seed);
     if (settings.network == "tutorial") {
-      auto config = TutorialUNetConfig::tutorial();
-      complete(config);
-      detail::train(TutorialUNet<float>(config, rng), settings, images);
-      return;
+      const auto config = complete(TutorialUNetConfig::tutorial());
+      return detail::train(TutorialUNet<float>(config, rng), settings, images);
     }
-    auto config = settings.network == "tiny"          ? UNetConfig::tiny()
-                  : settings.network == "mnist_small" ? UNetConfig::mnist_small()
-                                                      : UNetConfig::ho2020_cifar10();
-    complete(config);
-    detail::train(UNet<float>(config, rng), settings, images);
+    const auto config = settings.network == "tiny"          ? UNetConfig::tiny()
+                        : settings.network == "mnist_small" ? UNetConfig::mnist_small()
+                                                            : UNetConfig::ho2020_cifar10();
+    detail::train(UNet<float>(complete(config), rng), settings, images);
   });
 }
 

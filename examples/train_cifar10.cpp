@@ -16,5 +16,8 @@ int main(int count, char** arguments) {
   examples::add_options(app, settings);
   CLI11_PARSE(app, count, arguments);
   settings.classes = conditional ? 10 : 0;
-  return examples::train_program(settings, [&] { return ddpm::data::read_cifar10<float>(path); });
+  return examples::train_program(settings, [&] {
+    const auto images = ddpm::data::read_cifar10<float>(path);
+    return conditional ? images : images.with_labels({});
+  });
 }

@@ -18,8 +18,6 @@ int main(int count, char** arguments) {
   examples::add_options(app, settings);
   CLI11_PARSE(app, count, arguments);
   options.height = options.width = size;
-  return examples::train_program(settings, [&] {
-    return ddpm::data::LabelledImages<float>{ddpm::data::read_image_folder<float>(folder, options),
-                                             {}};
-  });
+  return examples::train_program(settings,
+                                 [&] { return ddpm::data::ImageFolder<float>(folder, options); });
 }

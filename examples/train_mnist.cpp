@@ -16,8 +16,7 @@ int main(int count, char** arguments) {
   CLI11_PARSE(app, count, arguments);
   settings.classes = labels.empty() ? 0 : classes;
   return examples::train_program(settings, [&] {
-    return labels.empty()
-               ? ddpm::data::LabelledImages<float>{ddpm::data::read_idx_images<float>(images), {}}
-               : ddpm::data::read_idx<float>(images, labels, classes);
+    return labels.empty() ? ddpm::data::read_idx_images<float>(images)
+                          : ddpm::data::read_idx<float>(images, labels, classes);
   });
 }

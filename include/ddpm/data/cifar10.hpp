@@ -5,14 +5,14 @@
 #pragma once
 
 #include "ddpm/data/gzip.hpp"
-#include "ddpm/data/pixels.hpp"
+#include "ddpm/data/image_set.hpp"
 
 namespace ddpm::DDPM_ABI::data {
 
-/// Images (N, 32, 32, 3) in [-1, 1] and labels 0 to 9 from the bytes of one or more batches.
+/// Images (N, 32, 32, 3) and labels 0 to 9 from the bytes of one or more batches.
 /// `name` stands in errors. Throws IoError if the bytes are anything else.
 template <class T>
-LabelledImages<T> parse_cifar10(const io::Bytes& bytes, const std::string& name) {
+ImageSet<T> parse_cifar10(const io::Bytes& bytes, const std::string& name) {
   constexpr Index pixels = 32 * 32, record = 1 + 3 * pixels;
   const Index size = std::ssize(bytes), count = size / record;
   if (size == 0) throw IoError(message(name, ": empty, expected CIFAR-10 records"));
@@ -20,24 +20,25 @@ LabelledImages<T> parse_cifar10(const io::Bytes& bytes, const std::string& name)
     throw IoError(message(name, ": ", size, " bytes are no whole number of records of ", record,
                           " bytes", size % (record + 1) == 0 ? "; this looks like CIFAR-100" : "",
                           bytes[0] == 0x80 ? "; this looks like the Python version" : ""));
-  LabelledImages<T> result{Tensor<T>({count, 32, 32, 3}), {}};
+  io::Bytes all(static_cast<std::size_t>(count * 3 * pixels));
+  std::vector<Index> labels;
   for (Index n = 0; n < count; ++n) {
     const std::uint8_t* in = bytes.data() + n * record;
     if (in[0] > 9)
       throw IoError(message(name, ": record ", n, " has label ", int{in[0]}, ", expected 0 to 9"));
-    result.labels.push_back(in[0]);
-    T* out = result.images.data() + n * 3 * pixels;
+    labels.push_back(in[0]);
+    std::uint8_t* out = all.data() + n * 3 * pixels;
     for (Index p = 0; p < pixels; ++p)
-      for (Index c = 0; c < 3; ++c) out[p * 3 + c] = from_byte<T>(in[1 + c * pixels + p]);
+      for (Index c = 0; c < 3; ++c) out[p * 3 + c] = in[1 + c * pixels + p];
   }
-  return result;
+  return {{count, 32, 32, 3}, std::move(all), std::move(labels)};
 }
 
 /// One batch file, or a folder with data_batch_1.bin to data_batch_5.bin (or .bin.gz): then the
 /// 50,000 training images.
 /// Throws IoError that names the file if one is missing or damaged.
 template <class T>
-LabelledImages<T> read_cifar10(const std::filesystem::path& path) {
+ImageSet<T> read_cifar10(const std::filesystem::path& path) {
   if (!std::filesystem::is_directory(path))
     return parse_cifar10<T>(read_maybe_gzip(path), path.string());
   io::Bytes all;

@@ -7,7 +7,7 @@
 #include <array>
 
 #include "ddpm/data/gzip.hpp"
-#include "ddpm/data/pixels.hpp"
+#include "ddpm/data/image_set.hpp"
 
 namespace ddpm::DDPM_ABI::data {
 
@@ -60,21 +60,20 @@ inline IdxHeader parse_idx_header(const io::Bytes& bytes, std::size_t rank,
 
 }  // namespace detail
 
-/// Images from the bytes of an IDX file (N, H, W): (N, H, W, 1) in [-1, 1]. `name` stands in
-/// errors. Throws IoError if the bytes are anything else.
+/// Images from the bytes of an IDX file (N, H, W), as (N, H, W, 1). `name` stands in errors.
+/// Throws IoError if the bytes are anything else.
 template <class T>
-Tensor<T> parse_idx_images(const io::Bytes& bytes, const std::string& name) {
+ImageSet<T> parse_idx_images(const io::Bytes& bytes, const std::string& name) {
   const auto header = detail::parse_idx_header(bytes, 3, name);
-  Tensor<T> images({header.extents[0], header.extents[1], header.extents[2], 1});
-  std::transform(bytes.begin() + static_cast<std::ptrdiff_t>(header.size), bytes.end(),
-                 images.begin(), from_byte<T>);
-  return images;
+  const auto& [N, H, W] = header.extents;
+  return {{N, H, W, 1},
+          io::Bytes(bytes.begin() + static_cast<std::ptrdiff_t>(header.size), bytes.end())};
 }
 
-/// Images of an IDX file, plain or gzip: (N, H, W, 1) in [-1, 1].
+/// Images of an IDX file, plain or gzip, as (N, H, W, 1).
 /// Throws IoError with the path if it cannot be read or is not such a file.
 template <class T>
-Tensor<T> read_idx_images(const std::filesystem::path& path) {
+ImageSet<T> read_idx_images(const std::filesystem::path& path) {
   return parse_idx_images<T>(read_maybe_gzip(path), path.string());
 }
 
@@ -94,13 +93,14 @@ inline std::vector<Index> read_idx_labels(const std::filesystem::path& path, Ind
 /// Images and labels from two IDX files, labels below `classes`. Throws IoError also if their
 /// counts differ.
 template <class T>
-LabelledImages<T> read_idx(const std::filesystem::path& images, const std::filesystem::path& labels,
-                           Index classes = 10) {
-  LabelledImages<T> result{read_idx_images<T>(images), read_idx_labels(labels, classes)};
-  if (std::ssize(result.labels) != result.images.dim(0))
-    throw IoError(message(labels.string(), ": ", result.labels.size(), " labels for the ",
-                          result.images.dim(0), " images of ", images.string()));
-  return result;
+ImageSet<T> read_idx(const std::filesystem::path& images, const std::filesystem::path& labels,
+                     Index classes = 10) {
+  const ImageSet<T> set = read_idx_images<T>(images);
+  std::vector<Index> classes_of = read_idx_labels(labels, classes);
+  if (std::ssize(classes_of) != set.size())
+    throw IoError(message(labels.string(), ": ", classes_of.size(), " labels for the ", set.size(),
+                          " images of ", images.string()));
+  return set.with_labels(std::move(classes_of));
 }
 
 }  // namespace ddpm::DDPM_ABI::data

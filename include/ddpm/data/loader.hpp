@@ -1,17 +1,21 @@
 // Batches of images, shuffled anew each epoch, flipped if asked for.
 //
 // The order is a function of (seed, epoch), the flips of (seed, number of the image drawn); the
-// state is one integer, the number of images drawn.
+// state is one integer, the number of images drawn. From a data set that reads slowly the next
+// batch is read while the last one is used; the batches are the same.
 //
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <functional>
+#include <future>
+#include <memory>
 #include <numeric>
 #include <vector>
 
 #include "ddpm/core/parallel.hpp"
 #include "ddpm/core/random.hpp"
-#include "ddpm/data/pixels.hpp"
+#include "ddpm/data/dataset.hpp"
 
 namespace ddpm::DDPM_ABI::data {
 
@@ -24,42 +28,45 @@ struct LoaderOptions {
 
 template <class T>
 struct Batch {
-  Tensor<T> images;
+  Tensor<T> images;            ///< (batch_size, H, W, C)
   PooledVector<Index> labels;  ///< of each image; empty if the data have none
 };
 
 template <class T>
 class Loader {
  public:
-  /// images (N, H, W, C), not copied. Throws PreconditionError if there is none, or batch_size < 1.
-  Loader(Tensor<T> images, const LoaderOptions& options)
-      : Loader(LabelledImages<T>{std::move(images), {}}, options) {}
-  /// The same with labels, as many as images or none.
-  Loader(LabelledImages<T> data, const LoaderOptions& options)
-      : images_(std::move(data.images)),
-        labels_(std::move(data.labels)),
-        options_(options),
-        drawn_(options.drawn) {
-    require(images_.shape().rank() == 4 && images_.size() > 0, "Loader: images are ",
-            images_.shape(), ", expected (N, H, W, C), at least one");
+  /// A temporary data set is taken over; any other must outlive the loader.
+  /// Throws PreconditionError if there is no image, or an option is out of range.
+  template <class D>
+  requires Dataset<std::remove_cvref_t<D>, T> Loader(D&& data, const LoaderOptions& options)
+      : source_(hold(std::forward<D>(data))), options_(options), drawn_(options.drawn) {
+    const Shape& s = source_.image_shape;
+    require(source_.size > 0 && s.rank() == 3 && s.size() > 0, "Loader: ", source_.size,
+            " images of ", s, ", expected (H, W, C), at least one");
     require(options.batch_size >= 1, "Loader: batch_size is ", options.batch_size,
             ", expected at least 1");
-    require(labels_.empty() || std::ssize(labels_) == images_.dim(0), "Loader: ", labels_.size(),
-            " labels for ", images_.dim(0), " images");
     require(options.drawn >= 0, "Loader: drawn is ", options.drawn, ", must not be negative");
-    order_.resize(static_cast<std::size_t>(images_.dim(0)));
+    order_.resize(static_cast<std::size_t>(source_.size));
   }
+  /// The same from images (N, H, W, C) in memory, not copied.
+  Loader(const Tensor<T>& images, const LoaderOptions& options)
+      : Loader(LabelledImages<T>{images, {}}, options) {}
 
-  /// The next batch_size images. A batch may end one epoch and begin the next.
+  Loader(const Loader&) = delete;
+  Loader& operator=(const Loader&) = delete;
+
+  /// The next batch_size images. Throws what the data set's read() throws. A batch may end one
+  /// epoch and begin the next.
   Batch<T> next() {
-    const Shape& s = images_.shape();
-    Batch<T> batch{Tensor<T>({options_.batch_size, s[1], s[2], s[3]}), {}};
-    for (Index i = 0; i < options_.batch_size; ++i, ++drawn_) {
-      if (drawn_ / s[0] != epoch_) shuffle(epoch_ = drawn_ / s[0]);
-      const Index chosen = order_[static_cast<std::size_t>(drawn_ % s[0])];
-      copy(images_.slice(chosen, 1), flipped(drawn_), batch.images.slice(i, 1));
-      if (!labels_.empty()) batch.labels.push_back(labels_[static_cast<std::size_t>(chosen)]);
+    if (!source_.reads_slowly) {
+      Batch<T> batch = make_batch(drawn_);
+      drawn_ += options_.batch_size;
+      return batch;
     }
+    if (!ahead_.valid()) read_ahead();
+    Batch<T> batch = ahead_.get();
+    drawn_ += options_.batch_size;
+    read_ahead();
     return batch;
   }
 
@@ -67,6 +74,59 @@ class Loader {
   Index drawn() const { return drawn_; }
 
  private:
+  /// A data set, whatever its type.
+  struct Source {
+    Index size;
+    Shape image_shape;
+    bool has_labels, reads_slowly;
+    std::function<void(Index, View<T>)> read;
+    std::function<Index(Index)> label;
+  };
+
+  template <class D>
+  static Source hold(D&& data) {
+    using Set = std::remove_cvref_t<D>;
+    std::shared_ptr<const Set> set;
+    if constexpr (std::is_lvalue_reference_v<D>)
+      set = std::shared_ptr<const Set>(std::shared_ptr<void>(), &data);  // refers, does not own
+    else
+      set = std::make_shared<const Set>(std::move(data));
+    const Index size = set->size();
+    return {size,
+            size > 0 ? Shape(set->image_shape()) : Shape(),
+            data::has_labels(*set),
+            ReadsSlowly<Set>,
+            [set](Index i, View<T> image) { set->read(i, image); },
+            [set](Index i) { return label_of(*set, i); }};
+  }
+
+  void read_ahead() {
+    ahead_ = std::async(std::launch::async, [this, first = drawn_] { return make_batch(first); });
+  }
+
+  /// The batch that begins with image number `first` of the run.
+  Batch<T> make_batch(Index first) {
+    const Shape& s = source_.image_shape;
+    Batch<T> batch{Tensor<T>({options_.batch_size, s[0], s[1], s[2]}), {}};
+    PooledVector<Index> chosen(static_cast<std::size_t>(options_.batch_size));
+    for (Index i = 0; i < options_.batch_size; ++i)
+      chosen[static_cast<std::size_t>(i)] = image_at(first + i);
+    parallel_for(options_.batch_size, [&](Index i) {
+      const View<T> image(batch.images.slice(i, 1).data, s);
+      source_.read(chosen[static_cast<std::size_t>(i)], image);
+      if (flipped(first + i)) mirror(image);
+    });
+    if (source_.has_labels)
+      for (const Index i : chosen) batch.labels.push_back(source_.label(i));
+    return batch;
+  }
+
+  /// Which image is number `drawn` of the run.
+  Index image_at(Index drawn) {
+    if (drawn / source_.size != epoch_) shuffle(epoch_ = drawn / source_.size);
+    return order_[static_cast<std::size_t>(drawn % source_.size)];
+  }
+
   /// Fisher and Yates, from the identity.
   void shuffle(Index epoch) {
     std::iota(order_.begin(), order_.end(), Index{0});
@@ -80,19 +140,20 @@ class Loader {
     return Rng(options_.seed, Purpose::flip, drawn).below(2) == 1;
   }
 
-  static void copy(View<const T> from, bool mirror, View<T> to) {
-    const Index rows = from.dim(1), width = from.dim(2);
-    for (Index h = 0; h < rows; ++h)
-      for (Index w = 0; w < width; ++w)
-        std::copy_n(from.row(h * width + w), from.dim(3),
-                    to.row(h * width + (mirror ? width - 1 - w : w)));
+  static void mirror(View<T> image) {
+    const Index width = image.dim(1), C = image.dim(2);
+    for (Index h = 0; h < image.dim(0); ++h)
+      for (Index w = 0; w < width / 2; ++w) {
+        T* left = image.row(h * width + w);
+        std::swap_ranges(left, left + C, image.row(h * width + width - 1 - w));
+      }
   }
 
-  Tensor<T> images_;
-  std::vector<Index> labels_;
+  Source source_;
   LoaderOptions options_;
   std::vector<Index> order_;
-  Index drawn_, epoch_ = -1;  ///< epoch_: which one order_ is for
+  Index drawn_, epoch_ = -1;     ///< epoch_: which one order_ is for
+  std::future<Batch<T>> ahead_;  ///< last, so that it ends before what it uses
 };
 
 }  // namespace ddpm::DDPM_ABI::data

@@ -45,6 +45,21 @@ void walk_member(const std::string& name, M& member, F& f) {
 
 }  // namespace detail
 
+namespace detail {
+
+/// What members() is called with, to see whether it can be.
+struct AnyVisitor {
+  void operator()(const char*, auto&) const {}
+};
+
+}  // namespace detail
+
+/// A struct that names its members, see the head of this file.
+template <class M>
+concept Module = requires(M& module) {
+  M::members(module, detail::AnyVisitor{});
+};
+
 /// Calls f(name, Variable<T>&) for every parameter, in a fixed order.
 template <class M, class F>
 void walk(M& module, F&& f) {

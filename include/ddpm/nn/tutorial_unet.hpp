@@ -11,36 +11,27 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <array>
-#include <string_view>
-
 #include "ddpm/autograd/ops/resample.hpp"
-#include "ddpm/nn/image_size.hpp"
+#include "ddpm/nn/image_spec.hpp"
 #include "ddpm/nn/stage.hpp"
 #include "ddpm/nn/time_mlp.hpp"
 
 namespace ddpm::DDPM_ABI {
 
 struct TutorialUNetConfig {
-  Index image_channels = 3;
+  ImageSpec image = {};
   std::vector<Index> levels = {32, 64, 128, 256};  ///< channels, from full resolution
   std::vector<Index> attention_levels = {1};       ///< 16x16 of 32x32 images
   Index heads = 4;
-  Index groups = 32;                ///< of every GroupNorm
-  double dropout = 0;               ///< rate in [0, 1)
-  Index classes = 0;                ///< of images, for conditional generation; 0: none
-  bool learn_variance = false;      ///< twice the channels come out, see Variance
-  ImageSize image_size = {32, 32};  ///< for sampling
+  Index groups = 32;   ///< of every GroupNorm
+  double dropout = 0;  ///< rate in [0, 1)
 
   /// 8,144,227 parameters with three image channels.
   static TutorialUNetConfig tutorial() { return {}; }
 
   /// Throws PreconditionError that names the first field out of range.
   void validate() const {
-    require(image_channels >= 1, "TutorialUNetConfig: image_channels is ", image_channels,
-            ", expected at least 1");
-    require(image_size.height >= 1 && image_size.width >= 1, "TutorialUNetConfig: image_size is ",
-            image_size.height, " x ", image_size.width, ", expected at least 1 x 1");
+    image.validate("TutorialUNetConfig");
     require(!levels.empty() && levels.size() <= 16, "TutorialUNetConfig: ", levels.size(),
             " levels, expected 1 to 16");
     for (const Index channels : levels)
@@ -49,29 +40,21 @@ struct TutorialUNetConfig {
     for (const Index level : attention_levels)
       require(level >= 0 && level < static_cast<Index>(levels.size()),
               "TutorialUNetConfig: attention level ", level, ", expected 0 to ", levels.size() - 1);
-    require(classes >= 0, "TutorialUNetConfig: classes is ", classes, ", must not be negative");
     require(dropout >= 0 && dropout < 1, "TutorialUNetConfig: dropout is ", dropout,
             ", expected [0, 1)");
   }
 
-  /// Fields that files of older versions do not have: then their defaults hold.
-  static constexpr std::array<std::string_view, 2> later_fields{"classes", "learn_variance"};
+  static constexpr auto later_fields = ImageSpec::later_fields;
 
   /// Names every field once, as a module its members.
   static void fields(auto& self, auto&& visit) {
-    visit("image_channels", self.image_channels);
+    ImageSpec::fields(self.image, visit);
     visit("levels", self.levels);
     visit("attention_levels", self.attention_levels);
     visit("heads", self.heads);
     visit("groups", self.groups);
     visit("dropout", self.dropout);
-    visit("classes", self.classes);
-    visit("learn_variance", self.learn_variance);
-    visit("image_height", self.image_size.height);
-    visit("image_width", self.image_size.width);
   }
-
-  Index output_channels() const { return learn_variance ? 2 * image_channels : image_channels; }
 
   bool attends(std::size_t level) const {
     return std::find(attention_levels.begin(), attention_levels.end(), static_cast<Index>(level)) !=
@@ -106,9 +89,9 @@ struct TutorialUNet {
   /// divide the channels of a layer.
   TutorialUNet(const TutorialUNetConfig& unet_config, Rng rng)
       : config((unet_config.validate(), unet_config)),
-        time(config.levels[0], nn::TimeActivation::gelu, config.classes, rng),
-        conv_in(nn::Conv2d<T>::same3x3(config.image_channels, config.levels[0], rng)),
-        conv_out(nn::Conv2d<T>::pointwise(config.levels[0], config.output_channels(), rng,
+        time(config.levels[0], nn::TimeActivation::gelu, config.image.classes, rng),
+        conv_in(nn::Conv2d<T>::same3x3(config.image.channels, config.levels[0], rng)),
+        conv_out(nn::Conv2d<T>::pointwise(config.levels[0], config.image.output_channels(), rng,
                                           nn::Init::zero)) {
     const nn::StageOptions options{4 * config.levels[0], config.groups, config.heads,
                                    config.dropout};
@@ -130,14 +113,13 @@ struct TutorialUNet {
   /// The network's prediction, shaped as x; with learn_variance of twice its channels.
   ///   x       (N, H, W, image_channels); H and W at least 2^levels
   ///   t       N timesteps, each at least 0
-  ///   labels  N classes in [0, config.classes) or no_label; none at all: no_label for all
+  ///   labels  N classes in [0, config.image.classes) or no_label; none at all: no_label for all
   ///   rng     of dropout when training; null when sampling
   /// Throws PreconditionError if shapes disagree, a label is out of range or the images are too
   /// small.
   Variable<T> operator()(const Variable<T>& x, std::span<const double> t,
                          std::span<const Index> labels = {}, Rng* rng = nullptr) const {
-    nn::check_input("TutorialUNet", x.shape(), t.size(), config.image_channels, down.size());
-    check_labels("TutorialUNet", labels, x.dim(0), config.classes);
+    config.image.check_input("TutorialUNet", x.shape(), t.size(), labels, down.size());
     const Variable<T> e = time(t, labels);
     PooledVector<Variable<T>> skips;
     Variable<T> h = conv_in(x);
@@ -155,11 +137,14 @@ struct TutorialUNet {
     return conv_out(h);
   }
 
-  Index classes() const { return config.classes; }
+  Index classes() const { return config.image.classes; }
 
-  /// The shape of `count` images of config.image_size.
-  Shape sample_shape(Index count) const {
-    return {count, config.image_size.height, config.image_size.width, config.image_channels};
+  /// The shape of `count` images of the configuration's size.
+  Shape sample_shape(Index count) const { return config.image.shape(count); }
+  /// Sets that size, in pixels.
+  void set_image_size(Index height, Index width) {
+    config.image.height = height;
+    config.image.width = width;
   }
 
   static void members(auto& self, auto&& visit) {

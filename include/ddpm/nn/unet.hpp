@@ -11,65 +11,54 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <array>
-#include <string_view>
-
-#include "ddpm/nn/image_size.hpp"
+#include "ddpm/nn/image_spec.hpp"
 #include "ddpm/nn/stage.hpp"
 #include "ddpm/nn/time_mlp.hpp"
 
 namespace ddpm::DDPM_ABI {
 
 struct UNetConfig {
-  Index image_channels = 3;
+  ImageSpec image = {};
   Index channels = 128;                           ///< at full resolution
   std::vector<Index> multipliers = {1, 2, 2, 2};  ///< of channels, one a level
   Index blocks = 2;                               ///< residual blocks a level
   std::vector<Index> attention_levels = {1};  ///< 0 is full resolution; the middle always attends
   Index heads = 1;
-  Index groups = 32;                ///< of every GroupNorm
-  double dropout = 0.1;             ///< rate in [0, 1)
-  Index classes = 0;                ///< of images, for conditional generation; 0: none
-  bool learn_variance = false;      ///< twice the channels come out, see Variance
-  ImageSize image_size = {32, 32};  ///< for sampling
+  Index groups = 32;     ///< of every GroupNorm
+  double dropout = 0.1;  ///< rate in [0, 1)
 
   /// The paper's network for CIFAR-10: 35,746,307 parameters, attention at 16x16.
   static UNetConfig ho2020_cifar10() { return {}; }
 
   /// The paper's network for 256x256 images: 113,673,219 parameters, attention at 16x16.
   static UNetConfig ho2020_256() {
-    return {.multipliers = {1, 1, 2, 2, 4, 4},
+    return {.image = {.height = 256, .width = 256},
+            .multipliers = {1, 1, 2, 2, 4, 4},
             .attention_levels = {4},
-            .dropout = 0,
-            .image_size = {256, 256}};
+            .dropout = 0};
   }
 
   /// A small one for MNIST and its like: 4,179,297 parameters.
   static UNetConfig mnist_small() {
-    return {.image_channels = 1,
+    return {.image = {.channels = 1, .height = 28, .width = 28},
             .channels = 32,
             .multipliers = {1, 2, 4, 4},
             .blocks = 1,
-            .dropout = 0,
-            .image_size = {28, 28}};
+            .dropout = 0};
   }
 
   /// The smallest that draws: 1,112,801 parameters, for a first picture within minutes.
   static UNetConfig tiny() {
-    return {.image_channels = 1,
+    return {.image = {.channels = 1, .height = 28, .width = 28},
             .channels = 32,
             .multipliers = {1, 2, 2},
             .blocks = 1,
-            .dropout = 0,
-            .image_size = {28, 28}};
+            .dropout = 0};
   }
 
   /// Throws PreconditionError that names the first field out of range.
   void validate() const {
-    require(image_channels >= 1, "UNetConfig: image_channels is ", image_channels,
-            ", expected at least 1");
-    require(image_size.height >= 1 && image_size.width >= 1, "UNetConfig: image_size is ",
-            image_size.height, " x ", image_size.width, ", expected at least 1 x 1");
+    image.validate("UNetConfig");
     require(channels >= 4, "UNetConfig: channels is ", channels, ", expected at least 4");
     require(!multipliers.empty() && multipliers.size() <= 16, "UNetConfig: ", multipliers.size(),
             " multipliers, expected 1 to 16 levels");
@@ -79,16 +68,14 @@ struct UNetConfig {
     for (const Index level : attention_levels)
       require(level >= 0 && level < static_cast<Index>(multipliers.size()),
               "UNetConfig: attention level ", level, ", expected 0 to ", multipliers.size() - 1);
-    require(classes >= 0, "UNetConfig: classes is ", classes, ", must not be negative");
     require(dropout >= 0 && dropout < 1, "UNetConfig: dropout is ", dropout, ", expected [0, 1)");
   }
 
-  /// Fields that files of older versions do not have: then their defaults hold.
-  static constexpr std::array<std::string_view, 2> later_fields{"classes", "learn_variance"};
+  static constexpr auto later_fields = ImageSpec::later_fields;
 
   /// Names every field once, as a module its members.
   static void fields(auto& self, auto&& visit) {
-    visit("image_channels", self.image_channels);
+    ImageSpec::fields(self.image, visit);
     visit("channels", self.channels);
     visit("multipliers", self.multipliers);
     visit("blocks", self.blocks);
@@ -96,13 +83,7 @@ struct UNetConfig {
     visit("heads", self.heads);
     visit("groups", self.groups);
     visit("dropout", self.dropout);
-    visit("classes", self.classes);
-    visit("learn_variance", self.learn_variance);
-    visit("image_height", self.image_size.height);
-    visit("image_width", self.image_size.width);
   }
-
-  Index output_channels() const { return learn_variance ? 2 * image_channels : image_channels; }
 
   bool attends(std::size_t level) const {
     return std::find(attention_levels.begin(), attention_levels.end(), static_cast<Index>(level)) !=
@@ -139,11 +120,11 @@ struct UNet {
   /// divide the channels of a layer.
   UNet(const UNetConfig& unet_config, Rng rng)
       : config((unet_config.validate(), unet_config)),
-        time(config.channels, nn::TimeActivation::silu, config.classes, rng),
-        conv_in(nn::Conv2d<T>::same3x3(config.image_channels, config.channels, rng)),
+        time(config.channels, nn::TimeActivation::silu, config.image.classes, rng),
+        conv_in(nn::Conv2d<T>::same3x3(config.image.channels, config.channels, rng)),
         norm_out(config.channels * config.multipliers[0], config.groups),
         conv_out(nn::Conv2d<T>::same3x3(config.channels * config.multipliers[0],
-                                        config.output_channels(), rng, nn::Init::zero)) {
+                                        config.image.output_channels(), rng, nn::Init::zero)) {
     const nn::StageOptions options{4 * config.channels, config.groups, config.heads,
                                    config.dropout};
     const std::size_t levels = config.multipliers.size();
@@ -177,14 +158,13 @@ struct UNet {
   /// The network's prediction, shaped as x; with learn_variance of twice its channels.
   ///   x       (N, H, W, image_channels); H and W at least 2^(levels - 1)
   ///   t       N timesteps, each at least 0
-  ///   labels  N classes in [0, config.classes) or no_label; none at all: no_label for all
+  ///   labels  N classes in [0, config.image.classes) or no_label; none at all: no_label for all
   ///   rng     of dropout when training; null when sampling
   /// Throws PreconditionError if shapes disagree, a label is out of range or the images are too
   /// small.
   Variable<T> operator()(const Variable<T>& x, std::span<const double> t,
                          std::span<const Index> labels = {}, Rng* rng = nullptr) const {
-    nn::check_input("UNet", x.shape(), t.size(), config.image_channels, down.size() - 1);
-    check_labels("UNet", labels, x.dim(0), config.classes);
+    config.image.check_input("UNet", x.shape(), t.size(), labels, down.size() - 1);
     const Variable<T> e = time(t, labels);
     PooledVector<Variable<T>> skips;
     Variable<T> h = conv_in(x);
@@ -204,11 +184,14 @@ struct UNet {
     return conv_out(norm_out(h, Activation::silu));
   }
 
-  Index classes() const { return config.classes; }
+  Index classes() const { return config.image.classes; }
 
-  /// The shape of `count` images of config.image_size.
-  Shape sample_shape(Index count) const {
-    return {count, config.image_size.height, config.image_size.width, config.image_channels};
+  /// The shape of `count` images of the configuration's size.
+  Shape sample_shape(Index count) const { return config.image.shape(count); }
+  /// Sets that size, in pixels.
+  void set_image_size(Index height, Index width) {
+    config.image.height = height;
+    config.image.width = width;
   }
 
   static void members(auto& self, auto&& visit) {

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <concepts>
+#include <cstdint>
 #include <map>
 #include <string>
 #include <string_view>
@@ -17,8 +19,18 @@ namespace ddpm::DDPM_ABI {
 
 namespace detail {
 
-inline void to_text(Index value, std::string& text) { text += std::to_string(value); }
-inline void to_text(bool value, std::string& text) { text += value ? "true" : "false"; }
+/// Whole numbers; neither bool nor a character.
+template <class N>
+concept WholeNumber = std::is_same_v<N, Index> || std::is_same_v<N, std::uint64_t>;
+
+template <WholeNumber N>
+void to_text(N value, std::string& text) {
+  text += std::to_string(value);
+}
+template <std::same_as<bool> B>
+void to_text(B value, std::string& text) {
+  text += value ? "true" : "false";
+}
 
 template <NamedEnum E>
 void to_text(E value, std::string& text) {
@@ -37,7 +49,7 @@ void to_text(const std::vector<V>& values, std::string& text) {
 }
 
 template <class N>
-requires std::is_same_v<N, Index> || std::is_same_v<N, double>
+requires WholeNumber<N> || std::is_same_v<N, double>
 bool from_text(const std::string& text, N& value) {
   const char* end = text.data() + text.size();
   const auto result = std::from_chars(text.data(), end, value);

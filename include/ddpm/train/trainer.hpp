@@ -10,18 +10,15 @@
 #include <functional>
 
 #include "ddpm/data/loader.hpp"
-#include "ddpm/diffusion/losses.hpp"
-#include "ddpm/diffusion/timestep_sampler.hpp"
 #include "ddpm/nn/unet.hpp"
-#include "ddpm/optim/adam.hpp"
 #include "ddpm/optim/clip.hpp"
 #include "ddpm/optim/ema.hpp"
-#include "ddpm/optim/learning_rate.hpp"
-#include "ddpm/train/progress.hpp"
+#include "ddpm/train/trainable.hpp"
+#include "ddpm/train/trainer_options.hpp"
 
 namespace ddpm::DDPM_ABI {
 
-/// What on_step gets after an update.
+/// What a callback of fit() gets after an update.
 struct TrainingStep {
   Index step;            ///< updates made, from 1
   double loss;           ///< mean over the step's images
@@ -29,38 +26,18 @@ struct TrainingStep {
   double learning_rate;
 };
 
-struct TrainerOptions {
-  Index batch_size = 64;        ///< images of one forward pass, at least 1
-  Index steps = 2000;           ///< updates of one fit(), at least 1
-  double learning_rate = 2e-4;  ///< > 0
-  Index warmup_steps = 0;       ///< the paper has 5000
-  optim::Decay decay =
-      optim::Decay::none;     ///< after the warm-up, over the steps of the first fit()
-  double max_grad_norm = 1;   ///< > 0; infinity: no clipping
-  double ema_decay = 0.9999;  ///< in [0, 1)
-  bool ema_warmup = true;     ///< decay min(ema_decay, (1 + n) / (10 + n))
-  Index accumulation = 1;     ///< batches whose gradients make one update, at least 1
-  LossOptions loss = {};
-  TimestepSampling timestep_sampling = TimestepSampling::uniform;
-  double label_dropout = 0.1;    ///< share of labels hidden from the network, for guidance; [0, 1]
-  bool horizontal_flip = false;  ///< mirror images at random
-  std::uint64_t seed = 0;        ///< of data order, timesteps, noise, dropout
-  optim::AdamOptions adam = {};
-  Progress progress = Progress::automatic;
-  Index sample_every = 0;  ///< updates between calls of on_sample; 0: never
-  std::function<void(const TrainingStep&)> on_step = {};  ///< after every update
-  std::function<void(Index step)> on_sample = {};         ///< every sample_every updates
-  std::function<bool(const TrainingStep&)> stop = {};     ///< true ends fit() after this update
-};
-
 /// Trains a network in place and keeps the average of its weights.
-template <class T, class Network = UNet<T>>
+template <class T, TrainableNetwork<T> Network = UNet<T>>
 class Trainer {
  public:
+  /// Called by fit() after every update, with the trainer: the callback may draw samples from its
+  /// averaged network, save it, or stop().
+  using OnStep = std::function<void(Trainer&, const TrainingStep&)>;
+
   /// The network is shared, not copied. Throws PreconditionError if an option is out of range, or
   /// the loss does not go with the scheduler.
   Trainer(const Network& network, const Scheduler<T>& scheduler, const TrainerOptions& options = {})
-      : options_((check(options), options)),
+      : options_((options.validate(), options)),
         network_(network),
         ema_network_(nn::clone<T>(network)),
         scheduler_(scheduler),
@@ -74,53 +51,57 @@ class Trainer {
     learning_rate_.validate();
   }
 
-  /// Makes options.steps updates on images (N, H, W, C) in [-1, 1]. A second call goes on from the
-  /// first.
-  /// Throws PreconditionError if images, labels or loss do not fit the network, NonFiniteError if
-  /// loss or gradient stop being finite; the weights are then those of the last good update.
-  void fit(const Tensor<T>& images) { fit({images, {}}); }
-  /// The same with labels in [0, network.classes()) or no_label, for conditional generation.
-  void fit(const data::LabelledImages<T>& data) {
-    const Tensor<T>& images = data.images;
+  /// Makes options.steps updates on a data set (data/dataset.hpp), whose labels, if it has any, are
+  /// in [0, network.classes()) or no_label. A second call goes on from the first: same moments,
+  /// same average, next images. Throws PreconditionError if the data do not fit the network;
+  /// NonFiniteError as soon as loss or gradient stop being finite; the weights are then those of
+  /// the last good update.
+  template <data::Dataset<T> D>
+  void fit(const D& data, const OnStep& on_step = {}) {
     data::Loader<T> loader(data,
                            {options_.batch_size, options_.seed, options_.horizontal_flip, drawn_});
-    if (!data.labels.empty())
-      check_labels("Trainer::fit", data.labels, images.dim(0), network_.classes());
-    require(images.dim(3) == network_.sample_shape(1)[3], "Trainer::fit: images are ",
-            images.shape(), ", the network expects ", network_.sample_shape(1)[3], " channels");
-    ema_network_.config.image_size = {images.dim(1), images.dim(2)};
+    take_shape(data.image_shape());
+    check_classes(data);
     ProgressDisplay progress("training", options_.steps, options_.progress);
-    for (Index i = 1; i <= options_.steps; ++i) {
+    stopped_ = false;
+    for (Index i = 1; i <= options_.steps && !stopped_; ++i) {
       const TrainingStep result = update(loader);
       drawn_ = loader.drawn();
       progress.update(i, options_.batch_size * options_.accumulation, result.loss);
-      if (options_.on_step) options_.on_step(result);
-      if (options_.on_sample && options_.sample_every > 0 && i % options_.sample_every == 0)
-        options_.on_sample(result.step);
-      if (options_.stop && options_.stop(result)) break;
+      if (on_step) on_step(*this, result);
     }
   }
+  /// The same on images (N, H, W, C) in [-1, 1].
+  void fit(const Tensor<T>& images, const OnStep& on_step = {}) {
+    fit(data::LabelledImages<T>{images, {}}, on_step);
+  }
 
-  /// The averaged network, for sampling; its image_size is that of the images of the last fit().
+  /// Ends fit() after this update; for callbacks.
+  void stop() { stopped_ = true; }
+
+  /// The averaged network, for sampling; where it takes images of several sizes, it makes those of
+  /// the last fit().
   const Network& ema_model() const { return ema_network_; }
   const Network& model() const { return network_; }
   /// Updates made.
   Index steps() const { return adam_.steps(); }
 
  private:
-  static void check(const TrainerOptions& options) {
-    require(options.batch_size >= 1, "TrainerOptions: batch_size is ", options.batch_size,
-            ", expected at least 1");
-    require(options.steps >= 1, "TrainerOptions: steps is ", options.steps,
-            ", expected at least 1");
-    require(options.accumulation >= 1, "TrainerOptions: accumulation is ", options.accumulation,
-            ", expected at least 1");
-    require(options.max_grad_norm > 0, "TrainerOptions: max_grad_norm is ", options.max_grad_norm,
-            ", must be positive");
-    require(options.label_dropout >= 0 && options.label_dropout <= 1,
-            "TrainerOptions: label_dropout is ", options.label_dropout, ", expected [0, 1]");
-    require(options.sample_every >= 0, "TrainerOptions: sample_every is ", options.sample_every,
-            ", must not be negative");
+  /// Throws PreconditionError unless images (H, W, C) fit the network, and tells it their size.
+  void take_shape(const Shape& image) {
+    const Index channels = network_.sample_shape(1)[3];
+    require(image[2] == channels, "Trainer::fit: images are ", image, ", the network expects ",
+            channels, " channels");
+    if constexpr (requires { ema_network_.set_image_size(image[0], image[1]); })
+      ema_network_.set_image_size(image[0], image[1]);
+  }
+
+  template <class D>
+  void check_classes(const D& data) const {
+    if (!data::has_labels(data)) return;
+    std::vector<Index> labels;
+    for (Index i = 0; i < data.size(); ++i) labels.push_back(data::label_of(data, i));
+    check_labels("Trainer::fit", labels, data.size(), network_.classes());
   }
 
   TrainingStep update(data::Loader<T>& loader) {
@@ -190,6 +171,7 @@ class Trainer {
   optim::Ema<T> ema_;
   optim::LearningRate learning_rate_;
   Index drawn_ = 0;  ///< images seen
+  bool stopped_ = false;
 };
 
 }  // namespace ddpm::DDPM_ABI

@@ -1,0 +1,73 @@
+// What describes a training run, as plain data: it can be written to a file and read back.
+//
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "ddpm/diffusion/losses.hpp"
+#include "ddpm/diffusion/timestep_sampler.hpp"
+#include "ddpm/optim/adam.hpp"
+#include "ddpm/optim/learning_rate.hpp"
+#include "ddpm/train/progress.hpp"
+
+namespace ddpm::DDPM_ABI {
+
+struct TrainerOptions {
+  Index batch_size = 64;        ///< images of one forward pass, at least 1
+  Index steps = 2000;           ///< updates of one fit(), at least 1
+  double learning_rate = 2e-4;  ///< > 0
+  Index warmup_steps = 0;       ///< the paper has 5000
+  optim::Decay decay =
+      optim::Decay::none;     ///< after the warm-up, over the steps of the first fit()
+  double max_grad_norm = 1;   ///< > 0; infinity: no clipping
+  double ema_decay = 0.9999;  ///< in [0, 1)
+  bool ema_warmup = true;     ///< decay min(ema_decay, (1 + n) / (10 + n))
+  Index accumulation = 1;     ///< batches whose gradients make one update, at least 1
+  LossOptions loss = {};
+  TimestepSampling timestep_sampling = TimestepSampling::uniform;
+  double label_dropout = 0.1;    ///< share of labels hidden from the network, for guidance; [0, 1]
+  bool horizontal_flip = false;  ///< mirror images at random
+  std::uint64_t seed = 0;        ///< of data order, timesteps, noise, dropout
+  optim::AdamOptions adam = {};
+  Progress progress = Progress::automatic;  ///< what is shown; no part of the run's description
+
+  /// Throws PreconditionError that names the first field out of range. (Those of learning rate,
+  /// average, loss and Adam are checked by these.)
+  void validate() const {
+    const auto at_least_one = [](const char* name, Index value) {
+      require(value >= 1, "TrainerOptions: ", name, " is ", value, ", expected at least 1");
+    };
+    at_least_one("batch_size", batch_size);
+    at_least_one("steps", steps);
+    at_least_one("accumulation", accumulation);
+    require(max_grad_norm > 0, "TrainerOptions: max_grad_norm is ", max_grad_norm,
+            ", must be positive");
+    require(label_dropout >= 0 && label_dropout <= 1, "TrainerOptions: label_dropout is ",
+            label_dropout, ", expected [0, 1]");
+  }
+
+  /// Names every field that describes the run once, as a module its members.
+  static void fields(auto& self, auto&& visit) {
+    visit("batch_size", self.batch_size);
+    visit("steps", self.steps);
+    visit("learning_rate", self.learning_rate);
+    visit("warmup_steps", self.warmup_steps);
+    visit("decay", self.decay);
+    visit("max_grad_norm", self.max_grad_norm);
+    visit("ema_decay", self.ema_decay);
+    visit("ema_warmup", self.ema_warmup);
+    visit("accumulation", self.accumulation);
+    visit("loss", self.loss.loss);
+    visit("snr_gamma", self.loss.snr_gamma);
+    visit("hybrid_share", self.loss.hybrid_share);
+    visit("timestep_sampling", self.timestep_sampling);
+    visit("label_dropout", self.label_dropout);
+    visit("horizontal_flip", self.horizontal_flip);
+    visit("seed", self.seed);
+    visit("adam_beta1", self.adam.beta1);
+    visit("adam_beta2", self.adam.beta2);
+    visit("adam_eps", self.adam.eps);
+    visit("weight_decay", self.adam.weight_decay);
+  }
+};
+
+}  // namespace ddpm::DDPM_ABI
