@@ -49,12 +49,11 @@ long steady_state_calls(const Network& network, ddpm::Index channels,
   options.steps = 12;
   options.horizontal_flip = true;
   options.progress = Progress::silent;
-  options.on_step = [&](const TrainingStep& step) {
+  Trainer<float, Network> trainer(network, Scheduler<float>(config), options);
+  trainer.fit(set, [&](auto&, const TrainingStep& step) {
     if (step.step == 6) before = calls;
     if (step.step == 12) after = calls;
-  };
-  Trainer<float, Network> trainer(network, Scheduler<float>(config), options);
-  trainer.fit(set);
+  });
   return after - before;
 }
 
@@ -65,7 +64,7 @@ int main() {
   set_num_threads(3);
   const long start = calls;
   const UNet<float> unet(
-      {.image_channels = 1, .channels = 8, .multipliers = {1, 2}, .blocks = 1, .groups = 4},
+      {.image = {.channels = 1}, .channels = 8, .multipliers = {1, 2}, .blocks = 1, .groups = 4},
       Rng(1));
   const TutorialUNet<float> tutorial({.levels = {8, 16}, .heads = 2, .groups = 4}, Rng(1));
   if (calls == start) {
@@ -73,9 +72,9 @@ int main() {
     return 1;
   }
   UNetConfig config = unet.config;
-  config.classes = 2;
+  config.image.classes = 2;
   const UNet<float> labelled(config, Rng(1));
-  config.learn_variance = true;
+  config.image.learn_variance = true;
   const UNet<float> learned(config, Rng(1));
   const struct {
     const char* what;

@@ -63,12 +63,11 @@ void hash_training(const std::string& name, const Network& network, Index size) 
 template <class T>
 void hash_samples(const std::string& type) {
   UNetConfig config = UNetConfig::tiny();
-  config.learn_variance = true;
+  config.image.learn_variance = true;
   const UNet<T> plain(UNetConfig::tiny(), Rng(1)), learned(config, Rng(1));
   Rng rng(9);
   const auto scatter = [&](const UNet<T>& network) {  // the last layer starts at zero
-    for (const auto& parameter : nn::parameters<T>(network))
-      fill_normal<T>(parameter.value(), rng);
+    for (const auto& parameter : nn::parameters<T>(network)) fill_normal<T>(parameter.value(), rng);
   };
   scatter(plain);
   scatter(learned);

@@ -45,15 +45,13 @@ TEST_CASE("sample: another sampler is an option away") {
 }
 
 TEST_CASE("sample: classes, images to start from, holes, bits: a line each") {
-  const UNet<float> network({.image_channels = 1,
+  const UNet<float> network({.image = {.channels = 1, .height = 4, .width = 4, .classes = 10},
                              .channels = 4,
                              .multipliers = {1},
                              .blocks = 1,
                              .attention_levels = {},
                              .groups = 2,
-                             .dropout = 0,
-                             .classes = 10,
-                             .image_size = {4, 4}},
+                             .dropout = 0},
                             Rng(1));
   const Scheduler<float> scheduler;
   Tensor<float> images = random_tensor<float>({2, 4, 4, 1}, 1);

@@ -8,13 +8,12 @@ using namespace test;
 
 namespace {
 
-const UNetConfig small{.image_channels = 1,
+const UNetConfig small{.image = {.channels = 1, .classes = 2},
                        .channels = 8,
                        .multipliers = {1, 2},
                        .blocks = 1,
                        .groups = 4,
-                       .dropout = 0,
-                       .classes = 2};
+                       .dropout = 0};
 
 TrainerOptions quiet(Index steps) {
   TrainerOptions options;
@@ -43,14 +42,15 @@ double mean(View<const float> values) {
 }
 
 /// The losses of a run, at `threads` threads.
-std::vector<double> losses_of(TrainerOptions options, const SchedulerConfig& config, int threads) {
+std::vector<double> losses_of(const TrainerOptions& options, const SchedulerConfig& config,
+                              int threads) {
   std::vector<double> losses;
   UNetConfig network = small;
-  network.learn_variance = config.variance == Variance::learned_range;
-  options.on_step = [&](const TrainingStep& step) { losses.push_back(step.loss); };
+  network.image.learn_variance = config.variance == Variance::learned_range;
   set_num_threads(threads);
   Trainer<float>(UNet<float>(network, Rng(1)), Scheduler<float>(config), options)
-      .fit(dark_and_bright());
+      .fit(dark_and_bright(),
+           [&](auto&, const TrainingStep& step) { losses.push_back(step.loss); });
   return losses;
 }
 
@@ -94,7 +94,7 @@ TEST_CASE("trainer: labels that do not fit are named before anything is trained"
   wrong.labels[3] = 2;
   CHECK(contains(error(small, wrong), "Trainer::fit: label 3 is 2, expected 0 to 1"));
   UNetConfig plain = small;
-  plain.classes = 0;
+  plain.image.classes = 0;
   CHECK(contains(error(plain, dark_and_bright()), "labels for a network without classes"));
   wrong.labels.pop_back();
   CHECK(contains(error(small, wrong), "15 labels for 16 images"));

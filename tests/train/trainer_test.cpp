@@ -1,29 +1,13 @@
 #include "ddpm/train/trainer.hpp"
 
-#include "../support.hpp"
 #include "ddpm/diffusion/sample.hpp"
 #include "ddpm/nn/tutorial_unet.hpp"
-#include "ddpm/train/checkpoint.hpp"
+#include "ddpm/train/config_text.hpp"
+#include "fixture.hpp"
 
 using namespace test;
 
 namespace {
-
-const UNetConfig small{.image_channels = 1,
-                       .channels = 8,
-                       .multipliers = {1, 2},
-                       .blocks = 1,
-                       .groups = 4,
-                       .dropout = 0.1};
-
-TrainerOptions quiet(Index steps) {
-  TrainerOptions options;
-  options.batch_size = 4;
-  options.steps = steps;
-  options.learning_rate = 2e-3;
-  options.progress = Progress::silent;
-  return options;
-}
 
 /// Weights, losses and samples of a short training run.
 struct Run {
@@ -35,11 +19,9 @@ struct Run {
 Run run(const TrainerOptions& options, const Tensor<float>& images) {
   Run result;
   const UNet<float> net(small, Rng(1));
-  TrainerOptions with_losses = options;
-  with_losses.on_step = [&](const TrainingStep& step) { result.losses.push_back(step.loss); };
   const Scheduler<float> scheduler({.timesteps = 20});
-  Trainer<float> trainer(net, scheduler, with_losses);
-  trainer.fit(images);
+  Trainer<float> trainer(net, scheduler, options);
+  trainer.fit(images, [&](auto&, const TrainingStep& step) { result.losses.push_back(step.loss); });
   for (const auto& parameter : nn::parameters<float>(net))
     result.weights.push_back(parameter.value());
   result.samples = sample(trainer.ema_model(), scheduler, {.count = 3, .seed = 5});
@@ -74,9 +56,9 @@ TEST_CASE("trainer: learns a set of four images by heart") {
   auto options = quiet(600);
   options.batch_size = 16;
   options.ema_decay = 0.99;
-  options.on_step = [&](const TrainingStep& step) { loss = 0.95 * loss + 0.05 * step.loss; };
   Trainer<float> trainer(net, scheduler, options);
-  trainer.fit(images);
+  trainer.fit(images,
+              [&](auto&, const TrainingStep& step) { loss = 0.95 * loss + 0.05 * step.loss; });
   CHECK(loss < 0.15);  // 1 before training
   const auto samples = sample(trainer.ema_model(), scheduler, {.count = 16, .seed = 1});
   int known = 0;
@@ -105,35 +87,71 @@ TEST_CASE("trainer: accumulated batches are one large batch") {
   const UNet<float> a(config, Rng(1)), b(config, Rng(1));
   const Scheduler<float> scheduler;
   std::vector<double> losses_a, losses_b;
-  whole.on_step = [&](const TrainingStep& step) { losses_a.push_back(step.loss); };
-  parts.on_step = [&](const TrainingStep& step) { losses_b.push_back(step.loss); };
-  Trainer<float>(a, scheduler, whole).fit(images);
-  Trainer<float>(b, scheduler, parts).fit(images);
+  const auto keep_in = [](std::vector<double>& losses) {
+    return [&](auto&, const TrainingStep& step) { losses.push_back(step.loss); };
+  };
+  Trainer<float>(a, scheduler, whole).fit(images, keep_in(losses_a));
+  Trainer<float>(b, scheduler, parts).fit(images, keep_in(losses_b));
   for (std::size_t i = 0; i < 3; ++i)
     CHECK(losses_a[i] == doctest::Approx(losses_b[i]).epsilon(1e-4));
 }
 
-TEST_CASE("trainer: a second fit goes on from the first, callbacks come when they should") {
+TEST_CASE("trainer: a second fit goes on from the first, the callback gets the trainer") {
   const auto images = random_tensor<float>({6, 8, 8, 1}, 1);
   const Run whole = run(quiet(6), images);
   const UNet<float> net(small, Rng(1));
   std::vector<double> losses;
-  std::vector<Index> sampled;
-  auto options = quiet(3);
-  options.sample_every = 2;
-  options.on_step = [&](const TrainingStep& step) {
+  Trainer<float> trainer(net, Scheduler<float>({.timesteps = 20}), quiet(3));
+  const auto on_step = [&](Trainer<float>& running, const TrainingStep& step) {
     losses.push_back(step.loss);
+    CHECK(&running == &trainer);
     CHECK(step.step == Index(losses.size()));
+    CHECK(running.steps() == step.step);
     CHECK(step.gradient_norm > 0);
     CHECK(step.learning_rate == 2e-3);
   };
-  options.on_sample = [&](Index step) { sampled.push_back(step); };
-  Trainer<float> trainer(net, Scheduler<float>({.timesteps = 20}), options);
-  trainer.fit(images);
-  trainer.fit(images);
+  trainer.fit(images, on_step);
+  trainer.fit(images, on_step);
   CHECK(losses == whole.losses);
-  CHECK(sampled == std::vector<Index>{2, 5});
   CHECK(trainer.steps() == 6);
+}
+
+TEST_CASE("trainer: a callback ends fit(), and the next goes on") {
+  const auto images = random_tensor<float>({6, 8, 8, 1}, 1);
+  const Run whole = run(quiet(6), images);
+  const UNet<float> net(small, Rng(1));
+  std::vector<double> losses;
+  Trainer<float> trainer(net, Scheduler<float>({.timesteps = 20}), quiet(4));
+  trainer.fit(images, [&](Trainer<float>& running, const TrainingStep& step) {
+    losses.push_back(step.loss);
+    if (step.step == 2) running.stop();
+  });
+  CHECK(trainer.steps() == 2);
+  trainer.fit(images, [&](auto&, const TrainingStep& step) { losses.push_back(step.loss); });
+  CHECK(losses == whole.losses);
+}
+
+TEST_CASE("trainer: options are data that can be written and read back") {
+  TrainerOptions options = quiet(7);
+  options.decay = optim::Decay::cosine;
+  options.max_grad_norm = std::numeric_limits<double>::infinity();
+  options.loss = {Loss::min_snr, 3.25, 0.125};
+  options.timestep_sampling = TimestepSampling::stratified;
+  options.seed = ~std::uint64_t{0};
+  options.adam.eps = 1e-7;
+  options.horizontal_flip = true;
+  std::map<std::string, std::string> text, again;
+  write_config(options, "training", text);
+  const auto read = read_config<TrainerOptions>(text, "training", "test");
+  write_config(read, "training", again);
+  CHECK(text == again);
+  CHECK(read.seed == options.seed);
+  CHECK(read.loss.loss == Loss::min_snr);
+  CHECK(read.max_grad_norm == options.max_grad_norm);
+  TrainerOptions changed = options;  // every field is in the text
+  int fields = 0;
+  TrainerOptions::fields(changed, [&](const char*, auto&) { ++fields; });
+  CHECK(std::size_t(fields) == text.size());
 }
 
 TEST_CASE("trainer: the first update of a warm-up has rate 0") {
@@ -179,70 +197,4 @@ TEST_CASE("trainer: absurd options and data are named") {
   CHECK_THROWS_AS(trainer.fit(Tensor<float>({2, 8, 8, 3}, 0.0F)), PreconditionError);
   CHECK_THROWS_AS(trainer.fit(Tensor<float>({2, 1, 8, 1}, 0.0F)), PreconditionError);
   CHECK_THROWS_AS(trainer.fit(Tensor<float>()), PreconditionError);
-}
-
-TEST_CASE("checkpoint: network and scheduler come back") {
-  const TemporaryFolder folder;
-  const auto path = folder.path / "model.safetensors";
-  const UNet<float> net(small, Rng(3));
-  const Scheduler<float> scheduler(
-      {.timesteps = 50, .variance = Variance::fixed_large, .clip_sample = false});
-  save_checkpoint(path, net, scheduler);
-  const auto loaded = load_checkpoint<float, UNet<float>>(path);
-  CHECK(loaded.scheduler.timesteps() == 50);
-  CHECK(loaded.scheduler.config().variance == Variance::fixed_large);
-  CHECK_FALSE(loaded.scheduler.config().clip_sample);
-  CHECK(loaded.network.config.multipliers == small.multipliers);
-  CHECK(loaded.network.config.dropout == small.dropout);
-  CHECK(same_bits(sample(net, scheduler, {.count = 1}),
-                  sample(loaded.network, loaded.scheduler, {.count = 1})));
-  // A double network takes float weights.
-  CHECK(load_checkpoint<double, UNet<double>>(path).network.conv_in.weight.value()[0] ==
-        double(net.conv_in.weight.value()[0]));
-}
-
-TEST_CASE("checkpoint: another network's file, and files that are none") {
-  const TemporaryFolder folder;
-  const auto path = folder.path / "model.safetensors";
-  const UNet<float> net(small, Rng(3));
-  save_checkpoint(path, net, Scheduler<float>());
-  CHECK(contains(error_of<IoError>([&] { load_checkpoint<float, TutorialUNet<float>>(path); }),
-                 "holds a UNet, expected a TutorialUNet"));
-  UNetConfig wider = small;
-  wider.channels = 16;
-  wider.attention_levels = {};
-  const UNet<float> other(wider, Rng(1));
-  const auto before = other.conv_in.weight.value().clone();
-  const auto file = io::Safetensors::read(path);
-  const std::string text = error_of<IoError>([&] { load_weights<float>(file, "model", other); });
-  CHECK(contains(text, "shape: conv_in.weight is (3, 3, 1, 8), expected (3, 3, 1, 16)"));
-  CHECK(contains(text, "unknown: down.1.stages.0.attention.qkv.weight"));
-  CHECK(same_bits(before, other.conv_in.weight.value()));
-
-  io::write_safetensors<float>(path, {{"a", Tensor<float>({1}, 0.0F)}});
-  CHECK(contains(error_of<IoError>([&] { load_checkpoint<float, UNet<float>>(path); }),
-                 "names no network"));
-  const auto error = [&](const io::Metadata& fields) {
-    io::Metadata metadata = fields;
-    metadata["network"] = "UNet";
-    io::write_safetensors<float>(path, {}, metadata);
-    return error_of<IoError>([&] { load_checkpoint<float, UNet<float>>(path); });
-  };
-  CHECK(contains(error({}), "has no 'network.image_channels'"));
-  io::Metadata fields;
-  write_config(small, "network", fields);
-  write_config(SchedulerConfig(), "scheduler", fields);
-  const auto with = [&](const char* key, const char* value) {
-    io::Metadata changed = fields;
-    changed[key] = value;
-    return error(changed);
-  };
-  CHECK(contains(with("network.channels", "many"), "'network.channels' is 'many'"));
-  CHECK(contains(with("network.flux", "1"), "'network.flux' is not known to this version"));
-  // A field of later versions has its default: this file lacks the weights alone. Others must be
-  // there, or a file would be sampled with another process than it was trained with.
-  fields.erase("network.classes");
-  CHECK(contains(error(fields), "missing: conv_in.weight (3, 3, 1, 8)"));
-  fields.erase("scheduler.scale_range");
-  CHECK(contains(error(fields), "has no 'scheduler.scale_range'"));
 }

@@ -1,11 +1,6 @@
-#include <sys/resource.h>
-
-#include <csignal>
-#include <fstream>
+#include "ddpm/io/safetensors.hpp"
 
 #include "../support.hpp"
-#include "ddpm/io/image.hpp"
-#include "ddpm/io/safetensors.hpp"
 
 using namespace test;
 
@@ -24,70 +19,6 @@ std::string header_error(const std::string& header, std::size_t buffer = 8) {
 }
 
 }  // namespace
-
-TEST_CASE("image: a PNG comes back as it was written") {
-  const TemporaryFolder folder;
-  for (const Index channels : {1, 3}) {
-    const Tensor<float> image({5, 7, channels});
-    for (Index i = 0; i < image.size(); ++i) image[i] = float(i % 256) / 127.5F - 1;
-    const auto path = folder.path / "x.png";
-    io::write_image<float>(path, image);
-    const auto read = io::decode_image(io::read_file(path), channels, "x");
-    CHECK((read.height == 5 && read.width == 7));
-    for (Index i = 0; i < image.size(); ++i) CHECK(read.pixels[std::size_t(i)] == i % 256);
-  }
-  CHECK(io::to_byte(-3.0F) == 0);
-  CHECK(io::to_byte(3.0F) == 255);
-  CHECK(io::to_byte(std::nanf("")) == 0);
-}
-
-TEST_CASE("image: a grid has each picture in its place") {
-  const TemporaryFolder folder;
-  const Tensor<float> images({5, 3, 4, 1});
-  for (Index i = 0; i < images.size(); ++i) images[i] = float(i / 12 * 50) / 127.5F - 1;
-  io::write_image_grid(folder.path / "grid.png", images, 3);
-  const auto grid = io::decode_image(io::read_file(folder.path / "grid.png"), 1, "grid");
-  CHECK(grid.height == 2 * (3 + 2) + 2);
-  CHECK(grid.width == 3 * (4 + 2) + 2);
-  CHECK(grid.pixels[0] == 255);
-  CHECK(grid.pixels[std::size_t(2 * grid.width + 2 + 6)] == 50);
-  CHECK(grid.pixels[std::size_t(7 * grid.width + 2)] == 150);
-}
-
-TEST_CASE("image: bad shapes, places and bytes are named") {
-  const TemporaryFolder folder;
-  const Tensor<float> two({4, 4, 2}, 0.0F), good({4, 4, 3}, 0.0F);
-  CHECK_THROWS_AS(io::write_image<float>(folder.path / "x.png", two), PreconditionError);
-  CHECK_THROWS_AS(io::write_image_grid(folder.path / "x.png", good), PreconditionError);
-  CHECK(contains(error_of<IoError>([&] { io::write_image<float>(folder.path / "no/x.png", good); }),
-                 "cannot create"));
-  CHECK(contains(error_of<IoError>([] { io::decode_image({1, 2, 3}, 3, "f"); }), "f: no PNG"));
-  CHECK(contains(error_of<IoError>([] { io::decode_image({}, 3, "f"); }), "0 bytes"));
-  io::write_image<float>(folder.path / "x.png", good);
-  auto bytes = io::read_file(folder.path / "x.png");
-  bytes.resize(bytes.size() / 2);
-  CHECK(contains(error_of<IoError>([&] { io::decode_image(bytes, 3, "f"); }), "damaged"));
-}
-
-TEST_CASE("file: a failed write leaves the old file and no other") {
-  const TemporaryFolder folder;
-  const auto path = folder.path / "x";
-  io::write_file(path, "old", 3);
-  struct rlimit before {};
-  REQUIRE(::getrlimit(RLIMIT_FSIZE, &before) == 0);
-  const auto old_handler = std::signal(SIGXFSZ, SIG_IGN);
-  struct rlimit limit = before;
-  limit.rlim_cur = 1000;
-  REQUIRE(::setrlimit(RLIMIT_FSIZE, &limit) == 0);
-  const std::string text(5000, 'x');
-  const std::string error =
-      error_of<IoError>([&] { io::write_file(path, text.data(), text.size()); });
-  REQUIRE(::setrlimit(RLIMIT_FSIZE, &before) == 0);
-  std::signal(SIGXFSZ, old_handler);
-  CHECK(contains(error, "cannot write"));
-  CHECK(io::read_file(path) == io::Bytes{'o', 'l', 'd'});
-  CHECK(std::distance(std::filesystem::directory_iterator(folder.path), {}) == 1);
-}
 
 TEST_CASE_TEMPLATE("safetensors: what is written comes back", T, float, double) {
   const TemporaryFolder folder;
