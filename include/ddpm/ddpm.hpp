@@ -7,6 +7,13 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+// Function-like min and max macros, as some systems' headers define them, would break the names
+// std::min and numeric_limits::max(): they are set aside, and come back at the end.
+#pragma push_macro("min")
+#pragma push_macro("max")
+#undef min
+#undef max
+
 #include "ddpm/autograd/gradcheck.hpp"
 #include "ddpm/data/loader.hpp"
 #include "ddpm/diffusion/inpaint.hpp"
@@ -23,3 +30,6 @@
 #include "ddpm/io/image.hpp"
 #include "ddpm/train/checkpoint.hpp"
 #endif
+
+#pragma pop_macro("max")
+#pragma pop_macro("min")

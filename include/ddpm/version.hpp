@@ -11,8 +11,17 @@
 #define DDPM_VERSION_MINOR 1
 #define DDPM_VERSION_PATCH 0
 
-#ifdef __FAST_MATH__
+// What cannot work says so once: the missing file ends the compilation before a thousand errors
+// that follow from it.
+#if __cplusplus < 202002L
+#error "ddpm needs C++20: compile with -std=c++20 or newer"
+#include <ddpm/see_the_error_above>
+#elif !defined(__cpp_exceptions)
+#error "ddpm reports errors as exceptions: build without -fno-exceptions"
+#include <ddpm/see_the_error_above>
+#elif defined(__FAST_MATH__)
 #error "ddpm: -ffast-math breaks reproducible results and the checks for NaN; build without it"
+#include <ddpm/see_the_error_above>
 #endif
 
 #if defined(__AVX512F__)

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <array>
+#include <cassert>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -51,6 +52,7 @@ consteval std::array<std::string_view, sizeof...(Names)> named(Names... names) {
 
 template <NamedEnum E>
 constexpr std::string_view name_of(E value) {
+  assert(static_cast<std::size_t>(value) < enum_names<E>.size());
   return enum_names<E>[static_cast<std::size_t>(value)];
 }
 

@@ -7,6 +7,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <cassert>
 #include <cstddef>
 #include <functional>
 #include <mutex>
@@ -87,6 +88,7 @@ class ThreadArena {
 
   void pop(void* block, std::size_t bytes) noexcept {
     bytes = rounded(bytes);
+    assert(wanted_ >= bytes);
     wanted_ -= bytes;
     const auto* start = static_cast<std::byte*>(block);
     if (std::less_equal<>()(data_, start) && std::less<>()(start, data_ + capacity_))
@@ -134,7 +136,10 @@ class Scratch {
   }
 
   T* data() const { return data_; }
-  T& operator[](Index i) const { return data_[i]; }
+  T& operator[](Index i) const {
+    assert(i >= 0 && static_cast<std::size_t>(i) * sizeof(T) < bytes_);
+    return data_[i];
+  }
 
  private:
   std::size_t bytes_;

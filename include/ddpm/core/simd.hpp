@@ -10,6 +10,7 @@
 #include "ddpm/core/intrinsics.hpp"
 
 #include <algorithm>
+#include <cassert>
 #include <cstring>
 #include <utility>
 #include <xsimd/xsimd.hpp>
@@ -68,6 +69,7 @@ T reduce_add(const Pack<T>& pack) {
 /// The first `count` values, 0 behind them; count <= width.
 template <class T>
 Pack<T> load_partial(const T* values, Index count) {
+  assert(count >= 0 && count <= width<T>);
 #if defined(__AVX512F__)
   const unsigned mask = (1U << count) - 1;
   if constexpr (std::is_same_v<T, float>)
@@ -83,6 +85,7 @@ Pack<T> load_partial(const T* values, Index count) {
 
 template <class T>
 void store_partial(T* values, const Pack<T>& pack, Index count) {
+  assert(count >= 0 && count <= width<T>);
 #if defined(__AVX512F__)
   const unsigned mask = (1U << count) - 1;
   if constexpr (std::is_same_v<T, float>)

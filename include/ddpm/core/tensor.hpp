@@ -6,6 +6,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cassert>
 #include <type_traits>
 
 #include "ddpm/core/memory.hpp"
@@ -26,11 +27,17 @@ struct View {
   bool empty() const { return data == nullptr; }
   Index size() const { return shape.size(); }
   Index dim(int axis) const { return shape[axis]; }
-  T& operator[](Index i) const { return data[i]; }
+  T& operator[](Index i) const {
+    assert(i >= 0 && i < size());
+    return data[i];
+  }
   T* begin() const { return data; }
   T* end() const { return data + size(); }
   /// Row i of the values seen as a matrix of shape.back() columns.
-  T* row(Index i) const { return data + i * shape.back(); }
+  T* row(Index i) const {
+    assert(i >= 0 && i * shape.back() <= size());
+    return data + i * shape.back();
+  }
 };
 
 /// Throws PreconditionError "<what> is <got>, expected <expected>" unless the view has that shape
@@ -62,7 +69,10 @@ class Tensor {
   Index dim(int axis) const { return shape_[axis]; }
   bool empty() const { return storage_.data() == nullptr; }
   T* data() const { return static_cast<T*>(storage_.data()); }
-  T& operator[](Index i) const { return data()[i]; }
+  T& operator[](Index i) const {
+    assert(i >= 0 && i < size());
+    return data()[i];
+  }
   T* begin() const { return data(); }
   T* end() const { return data() + size(); }
 

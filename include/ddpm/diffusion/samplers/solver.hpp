@@ -9,6 +9,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <cassert>
 #include <functional>
 #include <span>
 #include <vector>
@@ -81,7 +82,9 @@ class DenoisingModel {
 /// One step of a run: number `number`, from 0, of those between the levels.
 class Step {
  public:
-  Step(std::span<const NoiseLevel> levels, std::size_t number) : levels_(levels), number_(number) {}
+  Step(std::span<const NoiseLevel> levels, std::size_t number) : levels_(levels), number_(number) {
+    assert(number + 1 < levels.size());
+  }
 
   const NoiseLevel& now() const { return levels_[number_]; }
   const NoiseLevel& next() const { return levels_[number_ + 1]; }

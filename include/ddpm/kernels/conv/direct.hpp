@@ -9,6 +9,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <cassert>
+
 #include "ddpm/kernels/conv/geometry.hpp"
 #include "ddpm/kernels/product/gather_outer.hpp"
 #include "ddpm/kernels/product/gather_rows.hpp"
@@ -70,6 +72,7 @@ struct Phase {
         width(g.W > first_w ? (g.W - first_w + g.stride - 1) / g.stride : 0) {
     for (Index kh = row; kh < g.KH; kh += g.stride)
       for (Index kw = column; kw < g.KW; kw += g.stride) {
+        assert(taps < max_taps);
         down[taps] = (first_h + g.padding.top - kh) / g.stride;
         right[taps] = (first_w + g.padding.left - kw) / g.stride;
         tap_ids[taps++] = kh * g.KW + kw;

@@ -8,6 +8,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <cassert>
+
 #include "ddpm/core/scratch.hpp"
 #include "ddpm/kernels/product/epilogue.hpp"
 #include "ddpm/kernels/product/pack.hpp"
@@ -106,6 +108,7 @@ void gather_rows(const GatherRows<T>& job, const Locate& locate) {
   const Index blocks = (job.rows + row_block - 1) / row_block;
   const Index panels = (job.columns + width - 1) / width;
   if (blocks == 0) return;
+  assert(job.taps <= job.packed_taps && (!job.residual || job.out_base));
   const Index groups = std::clamp<Index>(wanted_tasks / blocks, 1, panels);
   parallel_for(blocks * groups, [&](Index task) {
     const Index first = task / groups * row_block, group = task % groups;

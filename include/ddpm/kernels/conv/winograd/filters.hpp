@@ -42,12 +42,13 @@ void write_tile(const Window& g, const T* m, const PixelWalk& at, Index first, I
         [&](int i, int j) { return simd::load(m + (i * inputs + j) * Plane + q * Pack); },
         [&](int i, int j, const simd::Pack<T>& value) { y[i][j] = value; });
     const Index valid = std::min(simd::width<T>, C_out - c);
+    const simd::Pack<T> added =
+        bias ? simd::load_partial(bias + c, valid) : simd::Pack<T>(T(0));  // once for all pixels
     for (Index i = 0; i < rows; ++i)
       for (Index j = 0; j < columns; ++j) {
         const Index place =
             ((at.n * g.OH + at.h * outputs + i) * g.OW + at.w * outputs + j) * C_out + c;
-        write_sums(y[i][j], valid, bias ? bias + c : nullptr, out.residual_at(place),
-                   out.y + place);
+        write_sums<T>(y[i][j] + added, valid, nullptr, out.residual_at(place), out.y + place);
       }
   }
 }

@@ -6,6 +6,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <cassert>
+
 #include "ddpm/core/scratch.hpp"
 #include "ddpm/kernels/conv/geometry.hpp"
 #include "ddpm/kernels/conv/winograd/transform.hpp"
@@ -65,7 +67,10 @@ struct Planes {
       : data(memory), row(row_stride(columns)), plane(tiles * row + gap) {}
   Planes(T* memory, Index row_step, Index plane_step, Index pack_step, Index packs_of_row)
       : data(memory), row(row_step), plane(plane_step), pack(pack_step), row_packs(packs_of_row) {}
-  T* at(Index product, Index tile) const { return data + product * plane + tile * row; }
+  T* at(Index product, Index tile) const {
+    assert(product >= 0 && product < products && tile >= 0);
+    return data + product * plane + tile * row;
+  }
 };
 
 /// Writes the planes of tiles [first, first + count) from maps of C channels: a tile's patch of
