@@ -292,11 +292,14 @@ TEST_CASE("samplers: bad input is named") {
 TEST_CASE("samplers: the table in the documents is the table of the code") {
   std::stringstream page;
   page << std::ifstream(DDPM_DOCS "/samplers.md").rdbuf();
-  const auto cell = [](const std::string& text) { return text.empty() ? " |" : " " + text + " |"; };
+  const auto cell = [](std::string_view text) {
+    return message(text.empty() ? "" : " ", text, " |");
+  };
   for_each_sampler([&](Sampler sampler) {
     const SamplerFacts facts = facts_of(sampler);
-    const std::string row = "|" + cell(std::string(name_of(sampler))) + cell(facts.source) +
-                            cell(facts.order) + cell(facts.evaluations) + cell(facts.noise) + "\n";
+    const std::string row =
+        message("|", cell(name_of(sampler)), cell(facts.source), cell(facts.order),
+                cell(facts.evaluations), cell(facts.noise), "\n");
     CAPTURE(row);
     CHECK(contains(page.str(), row));
   });

@@ -74,6 +74,7 @@ Tensor<T> inpaint_batch(const DenoisingModel<T>& model, std::span<const NoiseLev
         to.is_clean() ? known
                       : combine<T>(Term<T>{to.alpha(), known}, Term<T>{to.sigma(), noise()});
     x = masked<T>(mask, truth, guess.x);
+    check_finite(x, static_cast<Index>(i), std::ssize(visits) - 1, from.t);
     if (on_step) on_step({static_cast<Index>(i), std::ssize(visits) - 1, from.t, x, guess.x_0});
   }
   return x;

@@ -58,7 +58,7 @@ void check_loss(const LossOptions& options, const Scheduler<T>& scheduler) {
   require(options.loss != Loss::min_snr || prediction != Prediction::x_prev,
           "LossOptions: min_snr has no weight for predictions of x_{t-1}");
   const bool bound = options.loss == Loss::kl || options.loss == Loss::hybrid;
-  if (bound) require_signal(prediction, scheduler.level_at(scheduler.timesteps() - 1));
+  if (bound) require_signal<T>(prediction, scheduler.level_at(scheduler.timesteps() - 1));
 }
 
 namespace detail {
@@ -67,7 +67,7 @@ namespace detail {
 template <class T>
 VariationalStep variational_step(const Scheduler<T>& scheduler, Index t) {
   const Posterior p = scheduler.posterior(t, t - 1);
-  const AffineFactors x_0 = to_x_0(scheduler.config().prediction, scheduler.level_at(t), p);
+  const AffineFactors x_0 = to_x_0<T>(scheduler.config().prediction, scheduler.level_at(t), p);
   const LogVariance l = scheduler.learns_variance() ? scheduler.log_variance_of(p)
                                                     : LogVariance{scheduler.log_variance(t), 0};
   return {.value_factor = x_0.of_value,

@@ -9,6 +9,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <limits>
+
 #include "ddpm/core/enum_names.hpp"
 #include "ddpm/diffusion/posterior.hpp"
 
@@ -23,11 +25,22 @@ enum class Prediction {
 template <>
 inline constexpr auto enum_names<Prediction> = named<Prediction>("epsilon", "x_0", "x_prev", "v");
 
-/// Throws PreconditionError if the prediction is the noise and no signal is left at the level.
-inline void require_signal(Prediction prediction, const NoiseLevel& level) {
-  require(level.has_signal() || prediction != Prediction::epsilon,
-          "Scheduler: no signal is left at timestep ", level.t,
+/// The largest factor by which a formula may multiply numbers of type T and still leave room for
+/// two more such factors, in steps of several evaluations: about 7e12 in float, 5.6e102 in double.
+template <class T>
+inline const double largest_factor = std::cbrt(static_cast<double>(std::numeric_limits<T>::max()));
+
+/// Throws PreconditionError if the prediction is the noise and at the level no signal is left, or
+/// so little that 1 / alpha is out of T's range.
+template <class T>
+void require_signal(Prediction prediction, const NoiseLevel& level) {
+  if (prediction != Prediction::epsilon) return;
+  require(level.has_signal(), "Scheduler: no signal is left at timestep ", level.t,
           ", the noise does not tell x_0; predict v or x_0 instead");
+  require(1 / level.alpha() <= largest_factor<T>, "Scheduler: at timestep ", level.t,
+          " the signal is multiplied by ", level.alpha(),
+          ", too little for numbers of this type to tell x_0 from the noise; predict v or x_0, or "
+          "choose a schedule that leaves more signal");
 }
 
 namespace detail {
@@ -37,15 +50,18 @@ struct AffineFactors {
   double of_value, of_x_t;
 };
 
-inline AffineFactors to_x_0(Prediction from, const NoiseLevel& level, const Posterior& posterior) {
+/// Throws PreconditionError if x_0 does not follow in numbers of type T.
+template <class T>
+AffineFactors to_x_0(Prediction from, const NoiseLevel& level, const Posterior& posterior) {
   const double alpha = level.alpha(), sigma = level.sigma();
-  require_signal(from, level);
+  require_signal<T>(from, level);
   switch (from) {
     case Prediction::epsilon: return {-sigma / alpha, 1 / alpha};
     case Prediction::x_0: return {1, 0};
     case Prediction::x_prev:
-      require(posterior.mean_of_x_0() > 0, "Scheduler: x_{t-1} does not tell x_0 at timestep ",
-              level.t);
+      require(posterior.mean_of_x_0() * largest_factor<T> >= 1,
+              "Scheduler: x_{t-1} does not tell x_0 at timestep ", level.t,
+              ", where it holds too little signal; predict v or x_0 instead");
       return {1 / posterior.mean_of_x_0(), -posterior.mean_of_x_t() / posterior.mean_of_x_0()};
     case Prediction::v: return {-sigma, alpha};
   }

@@ -32,6 +32,24 @@ struct SampleOptions {
 
 namespace detail {
 
+/// Throws PreconditionError unless the solver asks the network only at whole timesteps, and x_0
+/// follows from x_{t-1} at each of them.
+template <class T, class S>
+void check_x_prev(const S&, const Scheduler<T>& scheduler, std::span<const NoiseLevel> levels) {
+  std::vector<double> timesteps;
+  for (const NoiseLevel& level : levels)
+    if (!level.is_clean()) timesteps.push_back(level.t);
+  if constexpr (requires { S::timesteps_between(levels); })
+    for (const double t : S::timesteps_between(levels)) timesteps.push_back(t);
+  for (const double t : timesteps) {
+    require(t == std::floor(t), "sample: the sampler asks the network at timestep ", t,
+            ", between two others, where a prediction of x_{t-1} has no meaning; choose another "
+            "spacing, number of steps or sampler");
+    const auto whole = static_cast<Index>(t);
+    to_x_0<T>(Prediction::x_prev, scheduler.level_at(whole), scheduler.posterior(whole, whole - 1));
+  }
+}
+
 /// Throws PreconditionError if an option is out of range, or the denoiser, the scheduler and the
 /// sampler do not go together for a run over these levels.
 template <class T, class D>
@@ -44,9 +62,12 @@ void check(const char* where, const D& denoiser, const Scheduler<T>& scheduler,
   require(options.height >= 0 && options.width >= 0, where, ": an image of ", options.height, " x ",
           options.width, " pixels");
   check_guidance<T>(where, denoiser, options.labels, options.guidance);
-  require_signal(scheduler.config().prediction, levels.front());
-  with_solver<T>(options.sampler, options.eta,
-                 [&](const auto& solver) { check_solver(solver, levels.front()); });
+  require_signal<T>(scheduler.config().prediction, levels.front());
+  with_solver<T>(options.sampler, options.eta, [&](const auto& solver) {
+    check_solver<T>(solver, levels.front());
+    if (scheduler.config().prediction == Prediction::x_prev)
+      check_x_prev(solver, scheduler, levels);
+  });
 }
 
 /// One batch from x on, by the sampler that the options name.

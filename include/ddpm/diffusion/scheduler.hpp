@@ -80,22 +80,21 @@ class Scheduler : public NoiseSchedule {
     const NoiseLevel level = level_at(t);
     if (from == to) return value;
     const Posterior p = posterior(t, t - 1);
-    const auto first = detail::to_x_0(from, level, p);
+    const auto first = detail::to_x_0<T>(from, level, p);
     const auto then = detail::from_x_0(to, level, p);
     return combine({then.of_value * first.of_value, value},
                    {then.of_value * first.of_x_t + then.of_x_t, x_t});
   }
 
   /// What a solver at `level` needs from the network's output. Throws PreconditionError if shapes
-  /// disagree; or for predictions of x_{t-1} between two timesteps.
+  /// disagree; for predictions of x_{t-1} between two timesteps; or if x_0 or, at a clean image,
+  /// the noise does not follow from the prediction.
   Denoised denoise(const Tensor<T>& output, const NoiseLevel& level, const Tensor<T>& x_t) const {
     const Prediction from = config_.prediction;
     const Tensor<T> value = prediction_of(output, x_t.shape());
-    const auto f = detail::to_x_0(from, level, posterior_of_prediction(level));
+    const auto f = detail::to_x_0<T>(from, level, posterior_of_prediction(level));
     const Tensor<T> x_0 = combine({f.of_value, value}, {f.of_x_t, x_t});
-    const double alpha = level.alpha(), sigma = level.sigma();
-    const Tensor<T> epsilon =
-        from == Prediction::epsilon ? value : combine({1 / sigma, x_t}, {-alpha / sigma, x_0});
+    const Tensor<T> epsilon = noise_of(value, x_0, level, x_t);
     detail::clip_x_0<T>(config_, x_0);
     return {x_0, epsilon};
   }
@@ -186,6 +185,21 @@ class Scheduler : public NoiseSchedule {
     if (learns_variance()) return detail::half_of_channels(output, shape, 0);
     require_shape("Scheduler: the network's output", output.shape(), shape);
     return output;
+  }
+
+  /// The noise in x_t. At a clean image only epsilon and v tell it.
+  Tensor<T> noise_of(const Tensor<T>& value, const Tensor<T>& x_0, const NoiseLevel& level,
+                     const Tensor<T>& x_t) const {
+    const double alpha = level.alpha(), sigma = level.sigma();
+    switch (config_.prediction) {
+      case Prediction::epsilon: return value;
+      case Prediction::v: return combine({sigma, x_t}, {alpha, value});
+      case Prediction::x_0:
+      case Prediction::x_prev: break;
+    }
+    require(sigma > 0, "Scheduler: at a clean image a prediction of ", name_of(config_.prediction),
+            " does not tell the noise; predict epsilon or v instead");
+    return combine({1 / sigma, x_t}, {-alpha / sigma, x_0});
   }
 
   /// The posterior whose mean a prediction of x_{t-1} is; of no matter to the other kinds.

@@ -86,24 +86,29 @@ inline std::vector<NoiseLevel> noise_levels(const NoiseSchedule& schedule, Index
     const auto whole = spaced_timesteps(last + 1, n, spacing);
     return noise_levels(schedule, std::vector<double>(whole.begin(), whole.end()), final);
   }
-  const double most = schedule.level_at(last).ratio();
-  const double least = schedule.level_at(0).ratio();
-  require(std::isfinite(most), "noise_levels: no signal is left at timestep ", last,
+  const NoiseLevel first = schedule.level_at(last), least = schedule.level_at(0);
+  require(first.has_signal(), "noise_levels: no signal is left at timestep ", last,
           ", ratios of noise to signal cannot be spaced");
+  require(final == FinalLevel::clean || last > 0,
+          "noise_levels: the last timestep is 0, which is the final level already");
   const double power = spacing == Spacing::karras ? 7 : 0;
   const auto forth = [=](double ratio) {
     return power > 0 ? std::pow(ratio, 1 / power) : std::log(ratio);
   };
   const auto back = [=](double v) { return power > 0 ? std::pow(v, power) : std::exp(v); };
-  std::vector<NoiseLevel> levels;
+  const double from = forth(first.ratio()), to = forth(least.ratio());
   // With the clean image to come, the least ratio is a step of its own.
   const Index parts = final == FinalLevel::clean ? std::max<Index>(1, n - 1) : n;
-  for (Index i = 0; i < n; ++i) {
+  std::vector<NoiseLevel> levels{first};
+  for (Index i = 1; i < parts; ++i) {
     const double part = static_cast<double>(i) / static_cast<double>(parts);
-    levels.push_back(
-        schedule.level_of_ratio(back(forth(most) + part * (forth(least) - forth(most)))));
+    levels.push_back(schedule.level_of_ratio(back(from + part * (to - from))));
   }
-  levels.push_back(final == FinalLevel::clean ? NoiseLevel::clean() : schedule.level_at(0));
+  if (n > 1 || final == FinalLevel::sigma_min) levels.push_back(least);
+  if (final == FinalLevel::clean) levels.push_back(NoiseLevel::clean());
+  for (std::size_t i = 1; i < levels.size(); ++i)
+    require(levels[i].abar > levels[i - 1].abar, "noise_levels: ", n,
+            " steps are so many that two of them fall on one noise level; expected fewer");
   return levels;
 }
 

@@ -9,6 +9,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <algorithm>
+
 #include "ddpm/diffusion/samplers/solver.hpp"
 
 namespace ddpm::DDPM_ABI {
@@ -46,7 +48,8 @@ class Ddim {
     const double s = eta * next.sigma() / now.sigma() * std::sqrt(1 - now.abar / next.abar);
     const Tensor<T> z = noise();
     return {detail::combine<T>(Term{next.alpha(), x_0},
-                               Term{std::sqrt(1 - next.abar - s * s), epsilon}, Term{s, z}),
+                               Term{std::sqrt(std::max(0.0, 1 - next.abar - s * s)), epsilon},
+                               Term{s, z}),
             x_0};
   }
 

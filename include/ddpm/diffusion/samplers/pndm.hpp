@@ -16,6 +16,14 @@ class Pndm {
  public:
   static constexpr bool needs_signal = true;
 
+  /// The timesteps between the levels at which it asks the network too.
+  static std::vector<double> timesteps_between(std::span<const NoiseLevel> levels) {
+    std::vector<double> middles;
+    for (std::size_t i = 0; i < 3 && i + 1 < levels.size() && !levels[i + 1].is_clean(); ++i)
+      middles.push_back(middle(levels[i], levels[i + 1]));
+    return middles;
+  }
+
   SolverStep<T> step(const DenoisingModel<T>& model, const Step& step, const Tensor<T>& x,
                      const NoiseSource<T>&) {
     const auto [x_0, e] = model.denoise(x, step.now());
@@ -33,11 +41,15 @@ class Pndm {
  private:
   using Term = detail::Term<T>;
 
+  static double middle(const NoiseLevel& now, const NoiseLevel& next) {
+    return (now.t + next.t) / 2;
+  }
+
   static Tensor<T> runge_kutta(const DenoisingModel<T>& model, const Tensor<T>& x,
                                const Tensor<T>& e1, const NoiseLevel& now, const NoiseLevel& next) {
-    const NoiseLevel middle = model.scheduler.level((now.t + next.t) / 2);
-    const Tensor<T> e2 = model.denoise(detail::follow(x, e1, now, middle), middle).epsilon;
-    const Tensor<T> e3 = model.denoise(detail::follow(x, e2, now, middle), middle).epsilon;
+    const NoiseLevel half = model.scheduler.level(middle(now, next));
+    const Tensor<T> e2 = model.denoise(detail::follow(x, e1, now, half), half).epsilon;
+    const Tensor<T> e3 = model.denoise(detail::follow(x, e2, now, half), half).epsilon;
     const Tensor<T> e4 = model.denoise(detail::follow(x, e3, now, next), next).epsilon;
     return detail::combine<T>(Term{1.0 / 6, e1}, Term{1.0 / 3, e2}, Term{1.0 / 3, e3},
                               Term{1.0 / 6, e4});

@@ -153,31 +153,45 @@ Tensor<T> second_order_step(const Tensor<T>& x, const Tensor<T>& x_0, const Tens
                              Term<T>{-one_over_r / 2, other});
 }
 
-/// Throws PreconditionError if no signal is left at the first level and the solver needs some.
-template <class S>
+/// Throws PreconditionError if at the first level no signal is left, or too little for T, and the
+/// solver needs some.
+template <class T, class S>
 void check_solver(const S&, const NoiseLevel& first) {
-  require(!S::needs_signal || first.has_signal(), "solve: no signal is left at timestep ", first.t,
-          "; of the samplers, only ancestral and ddim start there");
+  require(!S::needs_signal || first.alpha() * largest_factor<T> >= 1,
+          "solve: ", first.has_signal() ? "too little" : "no", " signal is left at timestep ",
+          first.t, "; of the samplers, only ancestral and ddim start there");
+}
+
+/// Throws NonFiniteError that names the step if a value of x is infinite or not a number.
+template <class T>
+void check_finite(const Tensor<T>& x, Index step, Index steps, double t) {
+  const auto zero_if_finite = [](const auto& v) { return v - v; };
+  if (simd::sum(zero_if_finite, x.size(), std::as_const(x).data()) == T(0)) return;
+  throw NonFiniteError(message("sampling: after step ", step, " of ", steps, ", from timestep ", t,
+                               ", the sample is not finite"));
 }
 
 }  // namespace detail
 
 /// Runs a solver over all levels, from x at levels[0].
-/// Throws PreconditionError as the denoiser or the solver does, and for fewer than two levels.
+/// Throws PreconditionError as the denoiser or the solver does, and for fewer than two levels;
+/// NonFiniteError as soon as a sample is not finite.
 template <class T, Solver<T> S, Denoiser<T> D>
 Tensor<T> solve(S solver, const D& denoiser, const Scheduler<T>& scheduler,
                 std::span<const NoiseLevel> levels, Tensor<T> x,
                 const std::type_identity_t<NoiseSource<T>>& noise,
                 const std::type_identity_t<OnSampleStep<T>>& on_step = {}) {
   require(levels.size() >= 2, "solve: ", levels.size(), " noise levels, expected at least 2");
-  detail::check_solver(solver, levels.front());
+  detail::check_solver<T>(solver, levels.front());
   const NoGrad no_grad;
   const DenoisingModel<T> model(denoiser, scheduler);
   for (std::size_t i = 0; i + 1 < levels.size(); ++i) {
     const Step step(levels, i);
     const SolverStep<T> made = solver.step(model, step, x, noise);
     x = made.x;
-    if (on_step) on_step({static_cast<Index>(i) + 1, step.count(), step.now().t, made.x, made.x_0});
+    const Index number = static_cast<Index>(i) + 1;
+    detail::check_finite(x, number, step.count(), step.now().t);
+    if (on_step) on_step({number, step.count(), step.now().t, made.x, made.x_0});
   }
   return x;
 }
