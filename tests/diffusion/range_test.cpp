@@ -123,11 +123,11 @@ TEST_CASE("range: the schedules that a user is likely to take are not refused") 
 
 TEST_CASE("range: too little signal for float is named, with what to do") {
   const SchedulerConfig config{
-      .timesteps = 50, .schedule = BetaSchedule::constant, .beta_end = 0.9, .scale_range = false};
+      .timesteps = 100, .schedule = BetaSchedule::constant, .beta_end = 0.9, .scale_range = false};
   const Scheduler<float> narrow(config);
   const std::string text = error_of<PreconditionError>(
       [&] { check_sampling(Gaussian<float>{narrow}, narrow, SampleOptions{.steps = 5}); });
-  CHECK(contains(text, "timestep 49"));
+  CHECK(contains(text, "timestep 99"));
   CHECK(contains(text, "predict v or x_0"));
   const Scheduler<double> wide(config);
   CHECK_NOTHROW(check_sampling(Gaussian<double>{wide}, wide, SampleOptions{.steps = 5}));

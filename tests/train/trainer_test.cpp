@@ -1,5 +1,7 @@
 #include "ddpm/train/trainer.hpp"
 
+#include <numbers>
+
 #include "ddpm/diffusion/sample.hpp"
 #include "ddpm/nn/tutorial_unet.hpp"
 #include "ddpm/train/config_text.hpp"
@@ -162,6 +164,71 @@ TEST_CASE("trainer: the first update of a warm-up has rate 0") {
   options.warmup_steps = 10;
   Trainer<float>(net, Scheduler<float>(), options).fit(images);
   CHECK(same_bits(before, net.conv_in.weight.value()));
+}
+
+TEST_CASE("trainer: after a cosine a second fit begins a new one") {
+  const auto images = random_tensor<float>({4, 8, 8, 1}, 1);
+  const UNet<float> net(small, Rng(1));
+  auto options = quiet(4);
+  options.decay = optim::Decay::cosine;
+  options.warmup_steps = 2;
+  std::vector<double> rates;
+  Trainer<float> trainer(net, Scheduler<float>(), options);
+  const auto keep = [&](auto&, const TrainingStep& step) { rates.push_back(step.learning_rate); };
+  trainer.fit(images, keep);
+  trainer.fit(images, keep);
+  const double half = 0.5 * 2e-3 * (1 + std::cos(std::numbers::pi / 4));
+  CHECK(rates[0] == 0);
+  CHECK(rates[2] == 2e-3);
+  CHECK(rates[4] == 2e-3);
+  CHECK(rates[5] == doctest::Approx(half));
+  for (std::size_t i = 1; i < 8; ++i) CHECK(rates[i] > 0);
+}
+
+TEST_CASE("trainer: both networks learn the images' size") {
+  const UNet<float> net(small, Rng(1));
+  Trainer<float> trainer(net, Scheduler<float>(), quiet(1));
+  trainer.fit(random_tensor<float>({4, 10, 7, 1}, 1));
+  CHECK(trainer.model().sample_shape(1) == Shape{1, 10, 7, 1});
+  CHECK(trainer.ema_model().sample_shape(1) == Shape{1, 10, 7, 1});
+}
+
+TEST_CASE("trainer: bytes instead of [-1, 1], and absurd learning rates, are named") {
+  const UNet<float> net(small, Rng(1));
+  const auto before = net.conv_in.weight.value().clone();
+  auto images = random_tensor<float>({4, 8, 8, 1}, 1);
+  images[100] = 255;
+  Trainer<float> trainer(net, Scheduler<float>(), quiet(5));
+  CHECK(contains(error_of<PreconditionError>([&] { trainer.fit(images); }),
+                 "a pixel is 255, expected [-1, 1]"));
+  CHECK(same_bits(before, net.conv_in.weight.value()));
+  for (const double rate : {1.5, 1e6, 3e38, 1e300}) {
+    auto options = quiet(1);
+    options.learning_rate = rate;
+    CHECK(contains(
+        error_of<PreconditionError>([&] { Trainer<float>(net, Scheduler<float>(), options); }),
+        "learning_rate is"));
+  }
+}
+
+TEST_CASE("trainer: whatever the options, the weights stay finite or training stops") {
+  const auto images = random_tensor<float>({4, 8, 8, 1}, 1);
+  for (const double rate : {1e-3, 0.1, 1.0})
+    for (const double decay : {0.0, 1.0, 1e3})
+      for (const double eps : {1e-8, 1e-30}) {
+        const UNet<float> net(small, Rng(1));
+        auto options = quiet(6);
+        options.learning_rate = rate;
+        options.adam.weight_decay = decay;
+        options.adam.eps = eps;
+        options.max_grad_norm = std::numeric_limits<double>::infinity();
+        try {
+          Trainer<float>(net, Scheduler<float>(), options).fit(images);
+        } catch (const NonFiniteError&) {
+        }
+        for (const auto& parameter : nn::parameters<float>(net))
+          for (const float w : parameter.value()) REQUIRE(std::isfinite(w));
+      }
 }
 
 TEST_CASE("trainer: a loss or gradient that is not finite stops with step and name") {

@@ -25,10 +25,10 @@ enum class Prediction {
 template <>
 inline constexpr auto enum_names<Prediction> = named<Prediction>("epsilon", "x_0", "x_prev", "v");
 
-/// The largest factor by which a formula may multiply numbers of type T and still leave room for
-/// two more such factors, in steps of several evaluations: about 7e12 in float, 5.6e102 in double.
+/// The largest factor by which x_0 may follow from a prediction in numbers of type T: it leaves
+/// room for values of a million.
 template <class T>
-inline const double largest_factor = std::cbrt(static_cast<double>(std::numeric_limits<T>::max()));
+inline constexpr double largest_factor = 1e-6 * static_cast<double>(std::numeric_limits<T>::max());
 
 /// Throws PreconditionError if the prediction is the noise and at the level no signal is left, or
 /// so little that 1 / alpha is out of T's range.

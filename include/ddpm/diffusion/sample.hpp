@@ -138,7 +138,7 @@ Tensor<T> sample(const D& denoiser, const Scheduler<T>& scheduler,
 
 /// Images from x_t (N, H, W, C) at timestep t instead of from noise at T - 1: from a picture that
 /// add_noise() made noisy, a variation of it. options.steps are spread from t down, 0: all t + 1;
-/// options.count, height and width are not looked at.
+/// options.count, height and width must be in range and do not matter: x_t has its own.
 /// on_step as in sample(). Throws PreconditionError as sample() does, and if x_t is empty or t out
 /// of range.
 template <class T, Denoiser<T> D>

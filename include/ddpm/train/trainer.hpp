@@ -64,6 +64,7 @@ class Trainer {
     check_classes(data);
     ProgressDisplay progress("training", options_.steps, options_.progress);
     stopped_ = false;
+    learning_rate_.start = adam_.steps();
     for (Index i = 1; i <= options_.steps && !stopped_; ++i) {
       const TrainingStep result = update(loader);
       drawn_ = loader.drawn();
@@ -92,8 +93,18 @@ class Trainer {
     const Index channels = network_.sample_shape(1)[3];
     require(image[2] == channels, "Trainer::fit: images are ", image, ", the network expects ",
             channels, " channels");
-    if constexpr (requires { ema_network_.set_image_size(image[0], image[1]); })
-      ema_network_.set_image_size(image[0], image[1]);
+    if constexpr (requires { network_.set_image_size(image[0], image[1]); })
+      for (Network* network : {&network_, &ema_network_})
+        network->set_image_size(image[0], image[1]);
+  }
+
+  /// Throws PreconditionError if a pixel is far outside of [-1, 1]. Not-a-numbers are left to the
+  /// check of the loss.
+  static void check_range(const Tensor<T>& images) {
+    constexpr T most = 16;  // data of unit variance pass, bytes do not
+    for (const T pixel : images)
+      require(!(std::abs(pixel) > most), "Trainer::fit: a pixel is ", pixel,
+              ", expected [-1, 1]; of bytes take x / 127.5 - 1, as data::ImageSet does");
   }
 
   template <class D>
@@ -125,6 +136,7 @@ class Trainer {
   double accumulate_gradients(data::Loader<T>& loader) {
     const Index first = loader.drawn();
     data::Batch<T> batch = loader.next();
+    check_range(batch.images);
     hide_labels(batch.labels, first);
     const Index N = batch.images.dim(0);
     const Tensor<T> noise(batch.images.shape()), weights({N});

@@ -14,10 +14,10 @@ namespace ddpm::DDPM_ABI {
 struct TrainerOptions {
   Index batch_size = 64;        ///< images of one forward pass, at least 1
   Index steps = 2000;           ///< updates of one fit(), at least 1
-  double learning_rate = 2e-4;  ///< > 0
+  double learning_rate = 2e-4;  ///< in (0, 1]: Adam moves each weight by about that much
   Index warmup_steps = 0;       ///< the paper has 5000
-  optim::Decay decay =
-      optim::Decay::none;     ///< after the warm-up, over the steps of the first fit()
+  /// After the warm-up. A cosine ends with the fit() that it began with; the next begins a new one.
+  optim::Decay decay = optim::Decay::none;
   double max_grad_norm = 1;   ///< > 0; infinity: no clipping
   double ema_decay = 0.9999;  ///< in [0, 1)
   bool ema_warmup = true;     ///< decay min(ema_decay, (1 + n) / (10 + n))
@@ -39,6 +39,8 @@ struct TrainerOptions {
     at_least_one("batch_size", batch_size);
     at_least_one("steps", steps);
     at_least_one("accumulation", accumulation);
+    require(!(learning_rate > 1), "TrainerOptions: learning_rate is ", learning_rate,
+            ", expected at most 1: Adam moves each weight by about that much in a step");
     require(max_grad_norm > 0, "TrainerOptions: max_grad_norm is ", max_grad_norm,
             ", must be positive");
     require(label_dropout >= 0 && label_dropout <= 1, "TrainerOptions: label_dropout is ",

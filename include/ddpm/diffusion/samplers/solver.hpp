@@ -154,10 +154,11 @@ Tensor<T> second_order_step(const Tensor<T>& x, const Tensor<T>& x_0, const Tens
 }
 
 /// Throws PreconditionError if at the first level no signal is left, or too little for T, and the
-/// solver needs some.
+/// solver divides by it: up to three times in a step of several evaluations.
 template <class T, class S>
 void check_solver(const S&, const NoiseLevel& first) {
-  require(!S::needs_signal || first.alpha() * largest_factor<T> >= 1,
+  static const double most = std::cbrt(static_cast<double>(std::numeric_limits<T>::max()));
+  require(!S::needs_signal || first.alpha() * most >= 1,
           "solve: ", first.has_signal() ? "too little" : "no", " signal is left at timestep ",
           first.t, "; of the samplers, only ancestral and ddim start there");
 }
