@@ -1,5 +1,7 @@
 #include "ddpm/io/image.hpp"
 
+#include <zlib.h>
+
 #include "../support.hpp"
 
 using namespace test;
@@ -46,4 +48,138 @@ TEST_CASE("image: bad shapes, places and bytes are named") {
   auto bytes = io::read_file(folder.path / "x.png");
   bytes.resize(bytes.size() / 2);
   CHECK(contains(error_of<IoError>([&] { io::decode_image(bytes, 3, "f"); }), "damaged"));
+}
+
+namespace {
+
+void append_big_endian(io::Bytes& bytes, std::uint32_t value) {
+  for (const int shift : {24, 16, 8, 0}) bytes.push_back(static_cast<std::uint8_t>(value >> shift));
+}
+
+/// A PNG of width x height pixels whose raw rows are `rows`, a filter byte before each.
+io::Bytes png(std::uint32_t width, std::uint32_t height, std::uint8_t depth, std::uint8_t colour,
+              const io::Bytes& rows) {
+  io::Bytes bytes{0x89, 'P', 'N', 'G', '\r', '\n', 0x1A, '\n'};
+  const auto chunk = [&](const char* type, const io::Bytes& data) {
+    append_big_endian(bytes, static_cast<std::uint32_t>(data.size()));
+    io::Bytes body(type, type + 4);
+    body.insert(body.end(), data.begin(), data.end());
+    bytes.insert(bytes.end(), body.begin(), body.end());
+    append_big_endian(
+        bytes, static_cast<std::uint32_t>(crc32(0, body.data(), static_cast<uInt>(body.size()))));
+  };
+  io::Bytes header;
+  append_big_endian(header, width);
+  append_big_endian(header, height);
+  header.insert(header.end(), {depth, colour, 0, 0, 0});
+  chunk("IHDR", header);
+  uLongf size = compressBound(rows.size());
+  io::Bytes packed(size);
+  REQUIRE(compress(packed.data(), &size, rows.data(), rows.size()) == Z_OK);
+  packed.resize(size);
+  chunk("IDAT", packed);
+  chunk("IEND", {});
+  return bytes;
+}
+
+/// A JPEG with an Exif block that tells an orientation, big- or little-endian.
+io::Bytes jpeg(int width, int height, const io::Bytes& rgb, int orientation, bool little) {
+  io::Bytes bytes;
+  const auto append = [](void* context, void* data, int size) {
+    const auto* from = static_cast<const std::uint8_t*>(data);
+    auto& to = *static_cast<io::Bytes*>(context);
+    to.insert(to.end(), from, from + size);
+  };
+  REQUIRE(stbi_write_jpg_to_func(append, &bytes, width, height, 3, rgb.data(), 100) == 1);
+  const auto o = static_cast<std::uint8_t>(orientation);
+  const io::Bytes tiff =
+      little ? io::Bytes{'I', 'I', 42, 0, 8, 0, 0, 0, 1, 0, 0x12, 1, 3, 0, 1, 0, 0, 0, o, 0, 0, 0}
+             : io::Bytes{'M', 'M', 0, 42, 0, 0, 0, 8, 0, 1, 1, 0x12, 0, 3, 0, 0, 0, 1, 0, o, 0, 0};
+  io::Bytes exif{0xFF, 0xE1, 0, static_cast<std::uint8_t>(8 + tiff.size()), 'E', 'x', 'i',
+                 'f',  0,    0};
+  exif.insert(exif.end(), tiff.begin(), tiff.end());
+  bytes.insert(bytes.begin() + 2, exif.begin(), exif.end());
+  return bytes;
+}
+
+}  // namespace
+
+TEST_CASE("image: 16 bits a channel become 8") {
+  const io::Bytes rows{0, 0x12, 0x34, 0xFF, 0xFF, 0, 0x80, 0x00, 0x00, 0x01};
+  const auto grey = io::decode_image(png(2, 2, 16, 0, rows), 1, "x");
+  CHECK(grey.pixels == io::Bytes{0x12, 0xFF, 0x80, 0x00});
+}
+
+TEST_CASE("image: what is transparent shows white, whatever colour hides there") {
+  // Red, opaque; red, hidden; blue, half.
+  const io::Bytes rows{0, 255, 0, 0, 255, 255, 0, 0, 0, 0, 0, 255, 128};
+  const auto rgb = io::decode_image(png(3, 1, 8, 6, rows), 3, "x");
+  CHECK(rgb.pixels == io::Bytes{255, 0, 0, 255, 255, 255, 127, 127, 255});
+  const io::Bytes grey_alpha{0, 10, 255, 10, 0};
+  CHECK(io::decode_image(png(2, 1, 8, 4, grey_alpha), 1, "x").pixels == io::Bytes{10, 255});
+}
+
+TEST_CASE("image: photos are turned as their Exif orientation says") {
+  // Upright, this picture is dark but for its upper left quarter.
+  constexpr int H = 16, W = 32;
+  // Which side of the upright picture the stored row 0 and column 0 are (Exif 2.3, tag 274).
+  const std::array<std::string, 8> sides{"top left", "top right", "bottom right", "bottom left",
+                                         "left top", "right top", "right bottom", "left bottom"};
+  const auto stored = [&](int orientation) {
+    const std::string& side = sides[std::size_t(orientation) - 1];
+    const std::string row_0 = side.substr(0, side.find(' ')),
+                      column_0 = side.substr(side.find(' ') + 1);
+    const int h = orientation >= 5 ? W : H, w = orientation >= 5 ? H : W;
+    io::Bytes rgb;
+    for (int row = 0; row < h; ++row)
+      for (int column = 0; column < w; ++column) {
+        int y = 0, x = 0;
+        for (const auto& [place, at] : {std::pair(row_0, row), std::pair(column_0, column)}) {
+          if (place == "top") y = at;
+          if (place == "bottom") y = H - 1 - at;
+          if (place == "left") x = at;
+          if (place == "right") x = W - 1 - at;
+        }
+        rgb.insert(rgb.end(), 3, y < H / 2 && x < W / 2 ? 230 : 20);
+      }
+    return rgb;
+  };
+  for (int orientation = 1; orientation <= 8; ++orientation)
+    for (const bool little : {false, true}) {
+      CAPTURE(orientation);
+      const bool turned = orientation >= 5;
+      const auto photo =
+          jpeg(turned ? H : W, turned ? W : H, stored(orientation), orientation, little);
+      CHECK(io::exif_orientation(photo) == orientation);
+      const auto picture = io::decode_image(photo, 1, "x");
+      REQUIRE((picture.height == H && picture.width == W));
+      for (Index p = 0; p < H * W; ++p) {
+        const bool bright = p / W < H / 2 && p % W < W / 2;
+        CHECK(std::abs(int(picture.pixels[std::size_t(p)]) - (bright ? 230 : 20)) < 12);
+      }
+    }
+}
+
+TEST_CASE("image: any byte of an Exif block may be wrong") {
+  const auto photo = jpeg(8, 8, io::Bytes(192, 100), 6, true);
+  for (std::size_t at = 0; at < 40; ++at)
+    for (const int value : {0, 1, 127, 128, 255}) {
+      auto changed = photo;
+      changed[at] = static_cast<std::uint8_t>(value);
+      const int orientation = io::exif_orientation(changed);
+      CHECK((orientation >= 1 && orientation <= 8));
+      for (std::size_t size = 0; size < 40; size += 3)
+        io::exif_orientation({changed.begin(), changed.begin() + std::ptrdiff_t(size)});
+    }
+}
+
+TEST_CASE("image: pictures without pixels, and of more than are read, are named") {
+  const auto error = [](const std::string& text) {
+    return error_of<IoError>([&] { io::decode_image({text.begin(), text.end()}, 3, "x"); });
+  };
+  CHECK(contains(error(std::string("P6k")), "x: "));
+  CHECK(contains(error("P6\n0 0\n255\n"), "x: "));
+  CHECK(contains(error("P6\n16000 16000\n255\n"), "16000 x 16000 pixels"));
+  CHECK_THROWS_AS(io::fit_image({0, 0, 3, {}}, 8, 8), PreconditionError);
+  CHECK_NOTHROW(io::image_info(png(6000, 4000, 8, 2, {}), "x"));  // a photo of 24 million pixels
 }

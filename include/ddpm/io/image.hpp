@@ -1,5 +1,5 @@
-// Pictures in and out: PNG written, PNG / JPEG / BMP / PNM read, through stb. Pixels are 8 bits in
-// the file and [-1, 1] in tensors, x / 127.5 - 1 (Ho et al. 2020, section 3.3).
+// Pictures in and out: PNG written, PNG / JPEG / BMP / GIF / PNM read, through stb. Pixels are 8
+// bits in the file and [-1, 1] in tensors, x / 127.5 - 1 (Ho et al. 2020, section 3.3).
 //
 // SPDX-License-Identifier: MIT
 #pragma once
@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "ddpm/core/tensor.hpp"
+#include "ddpm/io/exif.hpp"
 #include "ddpm/io/file.hpp"
 #include "ddpm/io/stb.hpp"
 
@@ -73,36 +74,95 @@ struct DecodedImage {
   Bytes pixels;
 };
 
-/// Decodes PNG, JPEG, BMP or PNM to `channels` channels (1: grey, 3: RGB; alpha is dropped).
-/// `name` stands in errors. Throws IoError if the bytes are no such picture, 16 bits deep, or more
-/// than 64 MiB decoded.
-inline DecodedImage decode_image(const Bytes& bytes, Index channels, const std::string& name) {
-  require(channels == 1 || channels == 3, "decode_image: ", channels, " channels, expected 1 or 3");
+/// What a picture's header tells.
+struct ImageInfo {
+  Index height, width;
+  Index channels;  ///< in the file, 2 and 4 with alpha
+};
+
+/// Reads the header of a picture of up to 128 million pixels. `name` stands in errors.
+/// Throws IoError if the bytes are no such picture.
+inline ImageInfo image_info(const Bytes& bytes, const std::string& name) {
   const auto fail = [&](const std::string& what) { throw IoError(name + ": " + what); };
   if (bytes.empty() || bytes.size() > (std::size_t{1} << 30))
     fail(message("a picture of ", bytes.size(), " bytes"));
+  int width = 0, height = 0, channels = 0;
   const int size = static_cast<int>(bytes.size());
+  if (stbi_info_from_memory(bytes.data(), size, &width, &height, &channels) == 0)
+    fail(message("no PNG, JPEG, BMP, GIF or PNM picture (", stbi_failure_reason(), ")"));
+  constexpr Index most = 128'000'000;
+  if (width < 1 || height < 1 || Index{width} * height > most)
+    fail(message(width, " x ", height, " pixels, expected 1 to ", most));
+  return {height, width, channels};
+}
+
+namespace detail {
+
+/// Pixels (r, g, b, alpha) over white, as `channels` channels; grey by the weights that stb takes.
+inline Bytes over_white(const stbi_uc* rgba, Index pixels, Index channels) {
+  Bytes result;
+  result.reserve(static_cast<std::size_t>(pixels * channels));
+  for (Index p = 0; p < pixels; ++p, rgba += 4) {
+    int over[3];
+    for (int c = 0; c < 3; ++c) over[c] = (rgba[c] * rgba[3] + 255 * (255 - rgba[3]) + 127) / 255;
+    if (channels == 1) over[0] = (over[0] * 77 + over[1] * 150 + over[2] * 29) >> 8;
+    for (Index c = 0; c < channels; ++c) result.push_back(static_cast<std::uint8_t>(over[c]));
+  }
+  return result;
+}
+
+/// The picture upright, from how the camera was held (Exif orientation 1 to 8).
+inline DecodedImage upright(const DecodedImage& image, int orientation) {
+  if (orientation <= 1) return image;
+  const bool turned = orientation >= 5, mirrored_x = orientation == 2 || orientation == 3 ||
+                                                     orientation == 7 || orientation == 8;
+  const bool mirrored_y =
+      orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
+  DecodedImage result{turned ? image.width : image.height, turned ? image.height : image.width,
+                      image.channels, Bytes(image.pixels.size())};
+  auto to = result.pixels.begin();
+  for (Index h = 0; h < result.height; ++h)
+    for (Index w = 0; w < result.width; ++w) {
+      const Index y = turned ? w : h, x = turned ? h : w;  // in the stored picture
+      const Index row = mirrored_y ? image.height - 1 - y : y;
+      const Index column = mirrored_x ? image.width - 1 - x : x;
+      to = std::copy_n(image.pixels.begin() + (row * image.width + column) * image.channels,
+                       image.channels, to);
+    }
+  return result;
+}
+
+}  // namespace detail
+
+/// Decodes PNG, JPEG, BMP, GIF (its first picture) or PNM to `channels` channels (1: grey, 3: RGB).
+/// 16 bits a channel become 8; what is transparent shows white; JPEGs are turned as their Exif
+/// orientation says. `name` stands in errors. Throws IoError as image_info() does, and if the
+/// picture is damaged.
+inline DecodedImage decode_image(const Bytes& bytes, Index channels, const std::string& name) {
+  require(channels == 1 || channels == 3, "decode_image: ", channels, " channels, expected 1 or 3");
+  const ImageInfo info = image_info(bytes, name);
+  const bool alpha = info.channels == 2 || info.channels == 4;
   int width = 0, height = 0, in_file = 0;
-  if (stbi_info_from_memory(bytes.data(), size, &width, &height, &in_file) == 0)
-    fail(message("no PNG, JPEG, BMP or PNM picture (", stbi_failure_reason(), ")"));
-  constexpr Index most = Index{64} << 20;
-  if (Index{width} * height * 4 > most)
-    fail(message(width, " x ", height, " pixels, more than 64 MiB decoded"));
-  if (stbi_is_16_bit_from_memory(bytes.data(), size) != 0) fail("16 bits a channel, expected 8");
   const std::unique_ptr<stbi_uc, void (*)(void*)> pixels(
-      stbi_load_from_memory(bytes.data(), size, &width, &height, &in_file,
-                            static_cast<int>(channels)),
+      stbi_load_from_memory(bytes.data(), static_cast<int>(bytes.size()), &width, &height, &in_file,
+                            alpha ? 4 : static_cast<int>(channels)),
       stbi_image_free);
-  if (pixels == nullptr) fail(message("damaged picture (", stbi_failure_reason(), ")"));
-  const Index count = Index{width} * height * channels;
-  return {height, width, channels, Bytes(pixels.get(), pixels.get() + count)};
+  if (pixels == nullptr)
+    throw IoError(message(name, ": damaged picture (", stbi_failure_reason(), ")"));
+  const Index count = Index{width} * height;
+  const DecodedImage decoded{height, width, channels,
+                             alpha ? detail::over_white(pixels.get(), count, channels)
+                                   : Bytes(pixels.get(), pixels.get() + count * channels)};
+  return detail::upright(decoded, exif_orientation(bytes));
 }
 
 /// The picture resized so that it covers height x width, then cropped to its middle.
-/// Throws PreconditionError unless both are 1 to 16384.
+/// Throws PreconditionError unless both are 1 to 16384 and the picture has pixels.
 inline DecodedImage fit_image(const DecodedImage& image, Index height, Index width) {
   require(height >= 1 && width >= 1 && height <= 16384 && width <= 16384, "fit_image: to ", height,
           " x ", width, ", expected 1 to 16384 each");
+  require(image.height >= 1 && image.width >= 1, "fit_image: a picture of ", image.height, " x ",
+          image.width, " pixels");
   const double factor =
       std::max(double(height) / double(image.height), double(width) / double(image.width));
   const Index tall = std::max(height, Index(std::llround(double(image.height) * factor)));

@@ -1,4 +1,5 @@
-// The one place that includes stb, private to each translation unit. Formats: PNG, JPEG, BMP, PNM.
+// The one place that includes stb, private to each translation unit. Formats: PNG, JPEG, BMP, GIF,
+// PNM.
 //
 // SPDX-License-Identifier: MIT
 #pragma once
@@ -8,6 +9,7 @@
 #define STBI_ONLY_PNG
 #define STBI_ONLY_JPEG
 #define STBI_ONLY_BMP
+#define STBI_ONLY_GIF
 #define STBI_ONLY_PNM
 #define STBI_NO_STDIO
 #define STBI_NO_LINEAR
