@@ -51,8 +51,6 @@ TEST_CASE("safetensors: every malformed header is refused by name") {
   CHECK(contains(header_error(one(R"("dtype":"F32","shape":[2.0],"data_offsets":[0,8])")), "2.0"));
   CHECK(contains(header_error(one(R"("dtype":"F32","shape":[2],"shape":[2],"data_offsets":[0,8])")),
                  "second time"));
-  CHECK(contains(header_error(one(R"("dtype":"F32","shape":[2],"data_offsets":[0,8],"more":1)")),
-                 "unknown key"));
   CHECK(
       contains(header_error(one(R"("dtype":"F32","shape":[[2]],"data_offsets":[0,8])")), "a list"));
   CHECK(contains(
@@ -97,4 +95,45 @@ TEST_CASE("safetensors: any flipped byte of a header gives an error or a value")
     } catch (const IoError&) {
     }
   }
+}
+
+TEST_CASE("safetensors: what the reference reader takes is taken") {
+  const std::string entry = R"("dtype":"F32","shape":[2],"data_offsets":[0,8])";
+  const auto reads = [](const std::string& header) {
+    const io::Safetensors file(safetensors(header, 8), "f");
+    return file.names() == std::vector<std::string>{"a"} && file.shape("a") == Shape{2};
+  };
+  CHECK(reads(R"({"__metadata__":null,"a":{)" + entry + "}}"));
+  for (const char* more : {"1", "-1", "0.5", "true", "null", R"("text")", "[]", "{}", "[1,[2,{}]]",
+                           R"({"dtype":"F64","x":{"shape":[3]}})"}) {
+    CAPTURE(more);
+    CHECK(reads(std::string(R"({"a":{"more":)") + more + "," + entry + "}}"));
+    CHECK(reads(std::string(R"({"a":{)") + entry + R"(,"more":)" + more + "}}"));
+  }
+  CHECK(contains(header_error(R"({"a":null})"), "null"));
+  CHECK_THROWS_AS(reads(R"({"a":{)" + entry + R"(,"more":)" + std::string(100, '[') +
+                        std::string(100, ']') + "}}"),
+                  IoError);
+}
+
+TEST_CASE("safetensors: what nobody could read is not written, and leaves the old file") {
+  const TemporaryFolder folder;
+  const auto path = folder.path / "x.safetensors";
+  const Tensor<float> one({1}, 1.0F);
+  io::write_safetensors<float>(path, {{"a", one}}, {{"kept", "yes"}});
+  const auto error = [&](const std::vector<io::NamedTensor<float>>& tensors,
+                         const io::Metadata& metadata = {}) {
+    return error_of<PreconditionError>(
+        [&] { io::write_safetensors<float>(path, tensors, metadata); });
+  };
+  CHECK(contains(error({{"b", one}, {"b", one}}), "two tensors have the name 'b'"));
+  CHECK(contains(error({{"__metadata__", one}}), "'__metadata__'"));
+  CHECK(contains(error({{"scalar", Tensor<float>()}}), "tensor 'scalar' is ()"));
+  CHECK(contains(error({{"\xff\xfe", one}}), "no UTF-8"));
+  CHECK(contains(error({{"b", one}}, {{"key", "\xc3("}}), "no UTF-8"));
+  CHECK(contains(error({{"b", one}}, {{"\x80", "value"}}), "no UTF-8"));
+  const auto file = io::Safetensors::read(path);
+  CHECK(file.metadata().at("kept") == "yes");
+  CHECK(std::distance(std::filesystem::directory_iterator(folder.path),
+                      std::filesystem::directory_iterator()) == 1);
 }

@@ -5,6 +5,7 @@
 
 #include <zlib.h>
 
+#include <algorithm>
 #include <string>
 
 #include "ddpm/io/file.hpp"
@@ -16,9 +17,9 @@ inline bool is_gzip(const io::Bytes& bytes) {
   return bytes.size() >= 2 && bytes[0] == 0x1f && bytes[1] == 0x8b;
 }
 
-/// The unpacked bytes of one gzip member. `name` stands in errors.
-/// Throws IoError if the stream is damaged, cut short, followed by other bytes, or unpacks to more
-/// than `most` bytes.
+/// The unpacked bytes of a gzip file: one member or several, one after the other, and zeros that
+/// pad its end, as gzip itself reads it. `name` stands in errors. Throws IoError if the stream is
+/// damaged, cut short, followed by other bytes, or unpacks to more than `most` bytes.
 inline io::Bytes gunzip(const io::Bytes& packed, const std::string& name,
                         std::size_t most = std::size_t{2} << 30) {
   constexpr int gzip_wrapper = 15 + 16;
@@ -32,7 +33,11 @@ inline io::Bytes gunzip(const io::Bytes& packed, const std::string& name,
   io::Bytes bytes;
   std::size_t read = 0;
   int status = Z_OK;
-  while (status != Z_STREAM_END) {
+  const auto member_follows = [&] {
+    return packed.size() - read >= 2 && packed[read] == 0x1f && packed[read + 1] == 0x8b;
+  };
+  while (status != Z_STREAM_END || member_follows()) {
+    if (status == Z_STREAM_END) inflateReset(&stream);
     constexpr std::size_t piece = std::size_t{1} << 20;
     const std::size_t before = bytes.size();
     bytes.resize(before + piece);
@@ -52,7 +57,8 @@ inline io::Bytes gunzip(const io::Bytes& packed, const std::string& name,
       throw IoError(message(name, ": damaged gzip at byte ", read, " (",
                             stream.msg ? stream.msg : "checksum", ")"));
   }
-  if (read != packed.size())
+  const auto rest = packed.begin() + static_cast<std::ptrdiff_t>(read);
+  if (std::any_of(rest, packed.end(), [](std::uint8_t byte) { return byte != 0; }))
     throw IoError(message(name, ": ", packed.size() - read, " bytes after the end of the gzip"));
   return bytes;
 }

@@ -39,24 +39,29 @@ inline std::size_t dtype_size(const std::string& dtype) {
 }
 
 /// Takes the header's JSON event by event, so that duplicate keys, negative numbers and fractions
-/// are seen as they stand and not after a conversion.
+/// are seen as they stand and not after a conversion. Fields of an entry that the format does not
+/// know are passed over, as the reference reader does.
 class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
  public:
   std::map<std::string, TensorEntry> tensors;
   Metadata metadata;
   std::string error;
 
-  bool null() override { return fail("null"); }
-  bool boolean(bool) override { return fail("a boolean"); }
+  bool null() override {
+    const bool no_metadata = depth_ == 1 && outer_ == "__metadata__";
+    return no_metadata || passed_over() || fail("null");
+  }
+  bool boolean(bool) override { return passed_over() || fail("a boolean"); }
   bool number_integer(number_integer_t value) override {
-    return fail(message("the negative number ", value));
+    return passed_over() || fail(message("the negative number ", value));
   }
   bool number_float(number_float_t, const string_t& text) override {
-    return fail("the number " + text);
+    return passed_over() || fail("the number " + text);
   }
   bool binary(binary_t&) override { return fail("binary data"); }
 
   bool number_unsigned(number_unsigned_t value) override {
+    if (passed_over()) return true;
     if (list_ == nullptr) return fail(message("the number ", value));
     if (list_->size() == 8) return fail("more than 8 extents");
     list_->push_back(value);
@@ -64,6 +69,7 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
   }
 
   bool string(string_t& value) override {
+    if (passed_over()) return true;
     if (depth_ == 2 && list_ == nullptr && outer_ == "__metadata__") {
       metadata[inner_] = value;
       return true;
@@ -74,14 +80,17 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
   }
 
   bool start_object(std::size_t) override {
+    if (skip_ != Skip::nothing) return enter_skipped();
     return ++depth_ <= 2 && list_ == nullptr ? true : fail("an object");
   }
   bool end_object() override {
+    if (skip_ != Skip::nothing) return leave_skipped();
     --depth_;
     return true;
   }
 
   bool key(string_t& name) override {
+    if (skip_ != Skip::nothing) return true;
     if (depth_ == 1) {
       outer_ = name;
       inner_keys_.clear();
@@ -96,16 +105,19 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
     inner_ = name;
     if (!inner_keys_.emplace(name, 0).second) return fail("a second time the key");
     const bool known = name == "dtype" || name == "shape" || name == "data_offsets";
-    return outer_ == "__metadata__" || known ? true : fail("an unknown key");
+    if (outer_ != "__metadata__" && !known) skip_ = Skip::value;
+    return true;
   }
 
   bool start_array(std::size_t) override {
+    if (skip_ != Skip::nothing) return enter_skipped();
     if (depth_ != 2 || list_ != nullptr || outer_ == "__metadata__") return fail("a list");
     if (inner_ == "shape") list_ = &tensors[outer_].shape;
     if (inner_ == "data_offsets") list_ = &tensors[outer_].offsets;
     return list_ != nullptr ? true : fail("a list");
   }
   bool end_array() override {
+    if (skip_ != Skip::nothing) return leave_skipped();
     list_ = nullptr;
     return true;
   }
@@ -117,13 +129,32 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
   }
 
  private:
+  /// What is passed over: a value that is to come, or what is inside of one.
+  enum class Skip { nothing, value, inside };
+
+  /// True if the value that has come belongs to an unknown field.
+  bool passed_over() {
+    if (skip_ == Skip::nothing) return false;
+    if (skip_ == Skip::value) skip_ = Skip::nothing;
+    return true;
+  }
+  bool enter_skipped() {
+    skip_ = Skip::inside;
+    return ++skipped_depth_ <= 64 ? true : fail("a deep structure");
+  }
+  bool leave_skipped() {
+    if (--skipped_depth_ == 0) skip_ = Skip::nothing;
+    return true;
+  }
+
   bool fail(const std::string& what) {
     error = message("unexpected ", what, " at '", outer_, depth_ > 1 ? "." : "",
                     depth_ > 1 ? inner_ : "", "'");
     return false;
   }
 
-  int depth_ = 0;
+  int depth_ = 0, skipped_depth_ = 0;
+  Skip skip_ = Skip::nothing;
   bool seen_metadata_ = false;
   std::string outer_, inner_;
   std::map<std::string, int> inner_keys_;
@@ -257,15 +288,22 @@ class Safetensors {
   Metadata metadata_;
 };
 
-/// Writes tensors (F32 or F64, as T is) and metadata; the tensors go out one by one, without a
-/// copy. An older file at `path` stays whole until the new one is. Throws IoError.
+namespace detail {
+
+/// The JSON header of a file of these tensors. Throws PreconditionError as write_safetensors()
+/// does.
 template <class T>
-void write_safetensors(const std::filesystem::path& path,
-                       const std::vector<NamedTensor<T>>& tensors, const Metadata& metadata = {}) {
+std::string safetensors_header(const std::vector<NamedTensor<T>>& tensors,
+                               const Metadata& metadata) {
   nlohmann::json header = nlohmann::json::object();
   if (!metadata.empty()) header["__metadata__"] = metadata;
   std::size_t offset = 0;
   for (const auto& [name, tensor] : tensors) {
+    require(name != "__metadata__", "write_safetensors: a tensor has the name '__metadata__', ",
+            "which is that of the metadata");
+    require(!header.contains(name), "write_safetensors: two tensors have the name '", name, "'");
+    require(tensor.shape().rank() >= 1, "write_safetensors: tensor '", name, "' is ",
+            tensor.shape(), ", expected rank 1 to 4");
     std::vector<Index> shape;
     for (int axis = 0; axis < tensor.shape().rank(); ++axis) shape.push_back(tensor.dim(axis));
     const std::size_t end = offset + static_cast<std::size_t>(tensor.size()) * sizeof(T);
@@ -274,7 +312,24 @@ void write_safetensors(const std::filesystem::path& path,
                     {"data_offsets", {offset, end}}};
     offset = end;
   }
-  std::string text = header.dump();
+  try {
+    return header.dump();
+  } catch (const nlohmann::json::exception& error) {
+    throw PreconditionError(
+        message("write_safetensors: a name or a text of the metadata is no UTF-8: ", error.what()));
+  }
+}
+
+}  // namespace detail
+
+/// Writes tensors (F32 or F64, as T is) and metadata; the tensors go out one by one, without a
+/// copy. An older file at `path` stays whole until the new one is. Throws IoError if it cannot be
+/// written; PreconditionError if two tensors have one name, one has that of the metadata or no
+/// extent, or a text is no UTF-8.
+template <class T>
+void write_safetensors(const std::filesystem::path& path,
+                       const std::vector<NamedTensor<T>>& tensors, const Metadata& metadata = {}) {
+  std::string text = detail::safetensors_header(tensors, metadata);
   text.resize((text.size() + 7) / 8 * 8, ' ');
   const std::uint64_t length = text.size();
   AtomicFile file(path);
