@@ -19,6 +19,9 @@ int report_errors(const F& f) {
   try {
     f();
     return 0;
+  } catch (const std::bad_alloc&) {
+    std::cerr << "error: not enough memory; a smaller batch or network needs less\n";
+    return 1;
   } catch (const std::exception& error) {
     std::cerr << "error: " << error.what() << '\n';
     return 1;
@@ -54,12 +57,35 @@ inline void add_spacing_options(CLI::App& app, SampleOptions& options) {
                  "how random the sampler ddim is: 0 not at all, 1 as ancestral");
 }
 
-/// Adds --sampler, --sample-steps, --spacing and --eta.
-inline void add_sampler_options(CLI::App& app, SampleOptions& options) {
-  add_enum_option(app, "--sampler", options.sampler, "the sampler that draws the pictures");
-  app.add_option("--sample-steps", options.steps, "steps of the sampler; 0: all timesteps");
-  add_spacing_options(app, options);
-}
+/// How programs draw if they are not told: with the fast sampler, if signal is left for it.
+class SamplerChoice {
+ public:
+  /// Adds --sampler, --sample-steps, --spacing and --eta.
+  SamplerChoice(CLI::App& app, SampleOptions& options) : options_(options) {
+    options.sampler = Sampler::dpm_solver_2m;
+    options.steps = 20;
+    add_enum_option(app, "--sampler", options.sampler, "the sampler that draws the pictures");
+    sampler_ = app.get_option("--sampler");
+    steps_ = app.add_option("--sample-steps", options.steps,
+                            "steps of the sampler; 0: all timesteps, which is what ancestral takes "
+                            "if it is told nothing else");
+    add_spacing_options(app, options);
+  }
+
+  /// Fills in what the command line left open, once the process is known.
+  void complete(const NoiseSchedule& schedule) const {
+    const bool told = sampler_->count() > 0;
+    if (!told && !schedule.level_at(schedule.timesteps() - 1).has_signal())
+      options_.sampler = Sampler::ddim;
+    if (steps_->count() > 0) return;
+    options_.steps =
+        options_.sampler == Sampler::ancestral ? 0 : std::min<Index>(20, schedule.timesteps());
+  }
+
+ private:
+  SampleOptions& options_;
+  CLI::Option *sampler_, *steps_;
+};
 
 /// Adds --class and --guidance.
 inline void add_class_options(CLI::App& app, SampleOptions& options) {
@@ -72,6 +98,15 @@ inline void add_class_options(CLI::App& app, SampleOptions& options) {
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   app.add_option("--guidance", options.guidance,
                  "more than 1: more typical of the class, less varied, twice the work");
+}
+
+/// Makes the folder, and throws IoError if no file can be written to it: before any long work.
+inline void check_writable(const std::filesystem::path& folder) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error)
+    throw IoError(message(folder.string(), ": cannot make this folder: ", error.message()));
+  const io::AtomicFile probe(folder / "model.safetensors");  // never committed: nothing is left
 }
 
 /// Prints one setting of the run.

@@ -105,13 +105,14 @@ int main(int count, char** arguments) {
   app.add_option("test-labels", s.test_labels, "IDX file of their labels")->required();
   app.add_option("--samplers", s.samplers, "the samplers to compare")
       ->check(CLI::IsMember(s.samplers));
-  app.add_option("--steps", s.steps, "numbers of steps");
-  app.add_option("--full", s.full, "steps of ancestral sampling, for comparison; 0: without");
-  app.add_option("--count", s.sampling.count, "pictures of each row");
-  app.add_option("--seed", s.sampling.seed, "of the pictures");
-  app.add_option("--epochs", s.epochs, "of the classifier's training");
-  app.add_option("--picture", s.picture, "PNG to write");
-  app.add_option("--threads", s.threads, "0: as many as processors");
+  app.add_option("--steps", s.steps, "numbers of steps to compare");
+  app.add_option("--full", s.full,
+                 "number of steps of ancestral sampling, for comparison; 0: without it");
+  app.add_option("--count", s.sampling.count, "number of pictures for each row");
+  app.add_option("--seed", s.sampling.seed, "seed of the pictures");
+  app.add_option("--epochs", s.epochs, "number of passes over the data that train the classifier");
+  app.add_option("--picture", s.picture, "PNG file to write");
+  app.add_option("--threads", s.threads, "threads that work; 0: as many as processors");
   add_spacing_options(app, s.sampling);
   add_class_options(app, s.sampling);
   CLI11_PARSE(app, count, arguments);

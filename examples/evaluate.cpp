@@ -118,21 +118,24 @@ int main(int count, char** arguments) {
       "al. 2020, equation 5), and the curve of progressive compression (figure 5)."};
   Settings s;
   app.option_defaults()->always_capture_default();
-  app.add_option("checkpoint", s.checkpoint, "model.safetensors")->required();
+  app.add_option("checkpoint", s.checkpoint, "the file model.safetensors of a training")
+      ->required();
   app.add_option("data", s.data, "IDX file, CIFAR-10 file or folder, or folder of pictures")
       ->required();
   app.add_option("--labels", s.labels, "IDX file of labels, for a network trained with labels");
-  app.add_option("--format", s.format, "of the data")
+  app.add_option("--format", s.format, "format of the data")
       ->check(CLI::IsMember({"auto", "idx", "cifar10", "folder"}));
-  app.add_option("--skip", s.skip, "pass over the first so many images, which training saw");
-  app.add_option("--limit", s.limit, "use so many images; 0: all");
-  app.add_option("--terms", s.options.terms,
-                 "timesteps drawn for each image, for an unbiased estimate; 0: all");
-  app.add_option("--batch", s.options.batch_size, "images at once; changes no result");
-  app.add_option("--seed", s.options.seed, "of the noise");
-  app.add_option("--csv", s.csv, "CSV to write: the curve");
-  app.add_option("--picture", s.picture, "SVG to write: the same as a picture");
-  app.add_option("--threads", s.threads, "0: as many as processors");
+  app.add_option("--skip", s.skip, "leave out the first so many images, which training has seen");
+  app.add_option("--limit", s.limit, "use only so many images; 0: all of them");
+  app.add_option(
+      "--terms", s.options.terms,
+      "number of timesteps drawn for each image, for an unbiased estimate; 0: all of them");
+  app.add_option("--batch", s.options.batch_size,
+                 "number of images at once, which changes no result");
+  app.add_option("--seed", s.options.seed, "seed of the noise");
+  app.add_option("--csv", s.csv, "CSV file to write, with the curve");
+  app.add_option("--picture", s.picture, "SVG file to write, with the curve as a picture");
+  app.add_option("--threads", s.threads, "threads that work; 0: as many as processors");
   CLI11_PARSE(app, count, arguments);
   return report_errors([&] {
     if (s.threads != 0) set_num_threads(s.threads);

@@ -2,8 +2,9 @@
 //
 // SPDX-License-Identifier: MIT
 #include <ddpm/ddpm.hpp>
+#include <iostream>
 
-int main() {
+int main() try {
   using namespace ddpm;
   const auto images =
       data::read_idx_images<float>("train-images-idx3-ubyte.gz");  // (N, 28, 28, 1) in [-1, 1]
@@ -15,4 +16,7 @@ int main() {
 
   const Tensor<float> samples = sample(trainer.ema_model(), scheduler, {.count = 64, .seed = 7});
   io::write_image_grid("samples.png", samples);
+} catch (const std::exception& error) {
+  std::cerr << "error: " << error.what() << '\n';
+  return 1;
 }

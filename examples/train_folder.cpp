@@ -4,20 +4,25 @@
 #include "train.hpp"
 
 int main(int count, char** arguments) {
-  CLI::App app{"Trains a diffusion model on a folder of PNG, JPEG, BMP or PNM pictures."};
+  CLI::App app{"Trains a diffusion model on a folder of PNG, JPEG, BMP, GIF or PNM pictures."};
   examples::TrainSettings settings;
-  settings.network = "tutorial";
+  settings.usual_network = "tutorial";
   std::string folder = ".";
   ddpm::Index size = 32;
   ddpm::data::ImageFolderOptions options;
-  app.add_option("folder", folder, "folder of pictures; sub-folders count")->capture_default_str();
+  app.add_option("folder", folder, "folder of pictures, which may have sub-folders")
+      ->capture_default_str();
   app.add_option("--size", size, "side of the square that pictures are resized and cropped to")
       ->capture_default_str();
-  app.add_option("--channels", options.channels, "3: colour, 1: grey")->capture_default_str();
-  app.add_flag("--skip-damaged", options.skip_damaged, "pass over pictures that do not decode");
-  examples::add_options(app, settings);
+  app.add_option("--channels", options.channels, "3 for colour, 1 for grey")->capture_default_str();
+  app.add_flag("--skip-damaged", options.skip_damaged,
+               "leave out pictures that are damaged, instead of stopping");
+  const auto sampler = examples::add_options(app, settings);
   CLI11_PARSE(app, count, arguments);
   options.height = options.width = size;
-  return examples::train_program(settings,
-                                 [&] { return ddpm::data::ImageFolder<float>(folder, options); });
+  return examples::train_program(settings, sampler, [&] {
+    ddpm::data::ImageFolder<float> images(folder, options);
+    std::cout << folder << ": " << images.contents().summary() << '\n';
+    return images;
+  });
 }

@@ -12,11 +12,14 @@ int main(int count, char** arguments) {
   app.add_option("--labels", labels, "IDX file of labels: tell the network each picture's class");
   app.add_option("--classes", classes, "how many classes the labels tell apart")
       ->capture_default_str();
-  examples::add_options(app, settings);
+  bool transposed = false;
+  app.add_flag("--transposed", transposed, "swap rows and columns, which EMNIST's files need");
+  const auto sampler = examples::add_options(app, settings);
   CLI11_PARSE(app, count, arguments);
   settings.classes = labels.empty() ? 0 : classes;
-  return examples::train_program(settings, [&] {
-    return labels.empty() ? ddpm::data::read_idx_images<float>(images)
-                          : ddpm::data::read_idx<float>(images, labels, classes);
+  return examples::train_program(settings, sampler, [&] {
+    const auto set = labels.empty() ? ddpm::data::read_idx_images<float>(images)
+                                    : ddpm::data::read_idx<float>(images, labels, classes);
+    return transposed ? set.transposed() : set;
   });
 }

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what is missing, builds and runs every test.
-# Usage: tests/run.sh [PRESET]     release (default), dev, asan, tsan or ci; see CMakePresets.json
+# Usage: tests/run.sh [PRESET]     release (default), dev, debug, asan, tsan or ci; see CMakePresets.json
 set -eu
 cd "$(dirname "$0")/.."
 preset=${1:-release}
@@ -14,5 +14,5 @@ esac
 cmake --preset "$preset" -G Ninja >/dev/null
 build=build
 [ "$preset" = release ] || build=build-$preset
-cmake --build "$build"
+cmake --build "$build" --target tests
 ctest --test-dir "$build" --output-on-failure

@@ -51,3 +51,12 @@ TEST_CASE("dataset: a part of one, with its labels") {
   CHECK_THROWS_AS(data::Subset(all, 1, 2), PreconditionError);
   CHECK_THROWS_AS(data::Subset(all, -1, 1), PreconditionError);
 }
+
+TEST_CASE("image set: transposed, and back") {
+  const data::ImageSet<float> set({1, 2, 3, 2}, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}, {4});
+  const auto turned = set.transposed();
+  CHECK(turned.shape() == Shape{1, 3, 2, 2});
+  CHECK(turned.label(0) == 4);
+  CHECK(turned.tensor()[2] == data::from_byte<float>(7));  // row 0, column 1 was row 1, column 0
+  CHECK(same_bits(turned.transposed().tensor(), set.tensor()));
+}

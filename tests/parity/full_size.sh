@@ -3,6 +3,7 @@
 # Usage: tests/parity/full_size.sh BUILD_FOLDER
 set -eu
 build=$(cd "${1:?usage: full_size.sh BUILD_FOLDER}" && pwd)
+cmake --build "$build" --target ddpm_parity
 cd "$(dirname "$0")"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

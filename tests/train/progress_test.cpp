@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <poll.h>
 
+#include <sstream>
+
 #include "../support.hpp"
 
 using namespace test;
@@ -58,18 +60,74 @@ TEST_CASE("progress: plain lines into a pipe, nothing when silent") {
   CHECK(shown(quiet.out, quiet.ends[0], Progress::silent).empty());
 }
 
+namespace {
+
+/// A terminal of its own, and what is written to it.
+struct Terminal {
+  int master;
+  std::FILE* out;
+
+  explicit Terminal(unsigned short columns)
+      : master(::posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK)) {
+    REQUIRE(master >= 0);
+    REQUIRE(::grantpt(master) == 0);
+    REQUIRE(::unlockpt(master) == 0);
+    out = std::fopen(::ptsname(master), "w");
+    REQUIRE(out != nullptr);
+    winsize size{};
+    size.ws_row = 25;
+    size.ws_col = columns;
+    REQUIRE(::ioctl(master, TIOCSWINSZ, &size) == 0);
+  }
+  Terminal(const Terminal&) = delete;
+  Terminal& operator=(const Terminal&) = delete;
+  ~Terminal() {
+    std::fclose(out);
+    ::close(master);
+  }
+};
+
+/// TERM as a test wants it, and as it was afterwards.
+struct TermVariable {
+  std::string before;
+  explicit TermVariable(const char* value) {
+    if (const char* old = std::getenv("TERM")) before = old;
+    ::setenv("TERM", value, 1);
+  }
+  ~TermVariable() { ::setenv("TERM", before.c_str(), 1); }
+};
+
+}  // namespace
+
 TEST_CASE("progress: a bar on a terminal, its line ended even if it stops early") {
-  const int master = ::posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK);
-  REQUIRE(master >= 0);
-  REQUIRE(::grantpt(master) == 0);
-  REQUIRE(::unlockpt(master) == 0);
-  std::FILE* terminal = std::fopen(::ptsname(master), "w");
-  REQUIRE(terminal != nullptr);
-  const std::string whole = shown(terminal, master, Progress::automatic);
+  const TermVariable term("xterm");
+  const Terminal terminal(200);
+  const std::string whole = shown(terminal.out, terminal.master, Progress::automatic);
   CHECK(contains(whole, "\rtraining [########                ] 1/3"));
   CHECK(contains(whole, "\rtraining [########################] 3/3"));
-  const std::string part = shown(terminal, master, Progress::automatic, 1);
+  const std::string part = shown(terminal.out, terminal.master, Progress::automatic, 1);
   CHECK(part.ends_with("\n"));
-  std::fclose(terminal);
-  ::close(master);
+}
+
+TEST_CASE("progress: no line is longer than the terminal is wide") {
+  const TermVariable term("xterm");
+  for (const int columns : {10, 20, 39, 40, 60, 79, 80, 100, 132}) {
+    CAPTURE(columns);
+    const Terminal terminal(static_cast<unsigned short>(columns));
+    const std::string text = shown(terminal.out, terminal.master, Progress::automatic);
+    std::stringstream lines(text);
+    for (std::string line; std::getline(lines, line, '\r');) {
+      const std::string plain = line.substr(0, line.find('\033'));
+      CHECK(std::ssize(plain) < columns);
+    }
+    if (columns >= 80) CHECK(contains(text, "[#"));
+  }
+}
+
+TEST_CASE("progress: a terminal that cannot move its cursor gets plain lines") {
+  const TermVariable term("dumb");
+  const Terminal terminal(80);
+  const std::string text = shown(terminal.out, terminal.master, Progress::automatic);
+  CHECK_FALSE(contains(text, "\033"));
+  CHECK(contains(text, "training 3/3"));
 }

@@ -133,6 +133,22 @@ TEST_CASE("trainer: a callback ends fit(), and the next goes on") {
   CHECK(losses == whole.losses);
 }
 
+TEST_CASE("trainer: a callback changes the length of the run, and the cosine follows") {
+  const auto images = random_tensor<float>({6, 8, 8, 1}, 1);
+  const UNet<float> net(small, Rng(1));
+  auto options = quiet(100);
+  options.decay = optim::Decay::cosine;
+  std::vector<double> rates;
+  Trainer<float> trainer(net, Scheduler<float>({.timesteps = 20}), options);
+  trainer.fit(images, [&](Trainer<float>& running, const TrainingStep& step) {
+    rates.push_back(step.learning_rate);
+    if (step.step == 2) running.set_steps(5);
+  });
+  REQUIRE(rates.size() == 5);
+  CHECK(rates[4] == doctest::Approx(0.5 * 2e-3 * (1 + std::cos(std::numbers::pi * 4 / 5))));
+  CHECK_THROWS_AS(trainer.set_steps(0), PreconditionError);
+}
+
 TEST_CASE("trainer: options are data that can be written and read back") {
   TrainerOptions options = quiet(7);
   options.decay = optim::Decay::cosine;

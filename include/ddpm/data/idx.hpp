@@ -96,11 +96,11 @@ template <class T>
 ImageSet<T> read_idx(const std::filesystem::path& images, const std::filesystem::path& labels,
                      Index classes = 10) {
   const ImageSet<T> set = read_idx_images<T>(images);
-  std::vector<Index> classes_of = read_idx_labels(labels, classes);
+  const std::vector<Index> classes_of = read_idx_labels(labels, classes);
   if (std::ssize(classes_of) != set.size())
     throw IoError(message(labels.string(), ": ", classes_of.size(), " labels for the ", set.size(),
                           " images of ", images.string()));
-  return set.with_labels(std::move(classes_of));
+  return set.with_labels(classes_of);
 }
 
 }  // namespace ddpm::DDPM_ABI::data

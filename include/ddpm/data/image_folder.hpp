@@ -93,7 +93,7 @@ inline void list_folder(const std::filesystem::path& folder, std::set<std::strin
 /// Throws IoError if the folder itself cannot be read.
 inline FolderContents list_images(const std::filesystem::path& folder) {
   std::error_code error;
-  std::filesystem::directory_iterator(folder, error);
+  const std::filesystem::directory_iterator readable(folder, error);
   if (error) throw IoError(message(folder.string(), ": ", error.message()));
   FolderContents contents;
   std::set<std::string> seen;

@@ -47,12 +47,26 @@ class ImageSet {
   }
 
   /// The same images with other labels, or without. Throws PreconditionError as the constructor.
-  ImageSet with_labels(std::vector<Index> labels) const {
+  ImageSet with_labels(const std::vector<Index>& labels) const {
     require(labels.empty() || std::ssize(labels) == size(), "ImageSet: ", labels.size(),
             " labels for ", size(), " images");
     ImageSet result = *this;
-    result.labels_ = std::move(labels);
+    result.labels_ = labels;
     return result;
+  }
+
+  /// The same images with rows and columns swapped: those of EMNIST lie so in its files.
+  ImageSet transposed() const {
+    const Index H = shape_[1], W = shape_[2], C = shape_[3];
+    std::vector<std::uint8_t> turned;
+    turned.reserve(pixels_->size());
+    for (Index n = 0; n < size(); ++n)
+      for (Index w = 0; w < W; ++w)
+        for (Index h = 0; h < H; ++h) {
+          const auto pixel = pixels_->begin() + ((n * H + h) * W + w) * C;
+          turned.insert(turned.end(), pixel, pixel + C);
+        }
+    return {{size(), W, H, C}, std::move(turned), labels_};
   }
 
   const Shape& shape() const { return shape_; }

@@ -90,7 +90,7 @@ class Loader {
     if constexpr (std::is_lvalue_reference_v<D>)
       set = std::shared_ptr<const Set>(std::shared_ptr<void>(), &data);  // refers, does not own
     else
-      set = std::make_shared<const Set>(std::move(data));
+      set = std::make_shared<const Set>(std::forward<D>(data));
     const Index size = set->size();
     return {size,
             size > 0 ? Shape(set->image_shape()) : Shape(),

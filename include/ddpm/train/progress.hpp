@@ -3,11 +3,16 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <string_view>
 
 #include "ddpm/core/shape.hpp"
 
@@ -28,13 +33,20 @@ class ProgressDisplay {
       : what_(what),
         steps_(steps),
         silent_(mode == Progress::silent),
-        terminal_(!silent_ && ::isatty(::fileno(out)) == 1),
+        terminal_(!silent_ && is_terminal(out)),
         out_(out) {}
   ProgressDisplay(const ProgressDisplay&) = delete;
   ProgressDisplay& operator=(const ProgressDisplay&) = delete;
   /// Ends the line of a bar that did not come to its end.
-  ~ProgressDisplay() {
+  ~ProgressDisplay() { end_line(); }
+
+  /// The number of steps is another from now on.
+  void set_steps(Index steps) { steps_ = steps; }
+
+  /// Goes to a new line, so that something else can be printed.
+  void end_line() {
     if (open_line_) std::fputc('\n', out_);
+    open_line_ = false;
   }
 
   /// After `done` of the steps, each of `images` images; the loss is left out if it is negative.
@@ -55,21 +67,42 @@ class ProgressDisplay {
   }
 
  private:
+  /// True if a line can be written over there.
+  static bool is_terminal(std::FILE* out) {
+    const char* kind = std::getenv("TERM");
+    return ::isatty(::fileno(out)) == 1 && (kind == nullptr || std::string_view(kind) != "dumb");
+  }
+
+  /// Characters of a line; a terminal may have been resized.
+  std::size_t width() const {
+    winsize size{};
+    if (::ioctl(::fileno(out_), TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 80;
+    return size.ws_col;
+  }
+
   void print(Index done, double loss, double rate, double left) {
-    char bar[28] = "";
-    if (terminal_) {
-      const int filled = static_cast<int>(24 * done / steps_);
-      std::snprintf(bar, sizeof bar, "[%-24.*s] ", filled, "########################");
-    }
     char loss_text[32] = "";
     if (loss >= 0) std::snprintf(loss_text, sizeof loss_text, "  loss %.4f", loss);
-    const long seconds = std::lround(left);
-    std::fprintf(out_, "%s%s %s%lld/%lld%s  %.1f images/s  %ld:%02ld left%s", terminal_ ? "\r" : "",
-                 what_, bar, static_cast<long long>(done), static_cast<long long>(steps_),
-                 loss_text, rate, seconds / 60, seconds % 60,
-                 terminal_ && done < steps_ ? "\033[K"
-                 : terminal_                ? "\033[K\n"
-                                            : "\n");
+    char numbers[120];
+    const long seconds = std::max(0L, std::lround(left));
+    std::snprintf(numbers, sizeof numbers, "%lld/%lld%s  %.1f images/s  %ld:%02ld left",
+                  static_cast<long long>(done), static_cast<long long>(steps_), loss_text, rate,
+                  seconds / 60, seconds % 60);
+    std::string line = std::string(what_) + " ";
+    if (!terminal_) {
+      std::fprintf(out_, "%s%s\n", line.c_str(), numbers);
+    } else {
+      // As long a bar as fits, at most 24 and at least 5; the last column stays free.
+      const std::size_t room = width() - 1, used = line.size() + std::string_view(numbers).size();
+      const std::size_t bar = room > used + 3 ? std::min<std::size_t>(24, room - used - 3) : 0;
+      if (bar >= 5) {
+        const auto filled = static_cast<std::size_t>(
+            static_cast<Index>(bar) * std::min(done, steps_) / std::max<Index>(1, steps_));
+        line.append("[").append(filled, '#').append(bar - filled, ' ').append("] ");
+      }
+      line = (line + numbers).substr(0, room);
+      std::fprintf(out_, "\r%s\033[K%s", line.c_str(), done < steps_ ? "" : "\n");
+    }
     std::fflush(out_);
     open_line_ = terminal_ && done < steps_;
   }

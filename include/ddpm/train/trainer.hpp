@@ -65,9 +65,11 @@ class Trainer {
     ProgressDisplay progress("training", options_.steps, options_.progress);
     stopped_ = false;
     learning_rate_.start = adam_.steps();
-    for (Index i = 1; i <= options_.steps && !stopped_; ++i) {
+    set_steps(options_.steps);
+    for (Index i = 1; i <= steps_ && !stopped_; ++i) {
       const TrainingStep result = update(loader);
       drawn_ = loader.drawn();
+      progress.set_steps(steps_);
       progress.update(i, options_.batch_size * options_.accumulation, result.loss);
       if (on_step) on_step(*this, result);
     }
@@ -79,6 +81,13 @@ class Trainer {
 
   /// Ends fit() after this update; for callbacks.
   void stop() { stopped_ = true; }
+
+  /// Makes the fit() that runs as many updates long as that; the cosine follows. For callbacks that
+  /// know better after a while, by the clock, say. Throws PreconditionError if steps < 1.
+  void set_steps(Index steps) {
+    require(steps >= 1, "Trainer::set_steps: ", steps, ", expected at least 1");
+    steps_ = learning_rate_.total_steps = steps;
+  }
 
   /// The averaged network, for sampling; where it takes images of several sizes, it makes those of
   /// the last fit().
@@ -183,6 +192,7 @@ class Trainer {
   optim::Ema<T> ema_;
   optim::LearningRate learning_rate_;
   Index drawn_ = 0;  ///< images seen
+  Index steps_ = 1;  ///< of the fit() that runs
   bool stopped_ = false;
 };
 
