@@ -9,7 +9,7 @@ BUILD_FOLDER holds a Release build with -DDDPM_BUILD_BENCH=ON. The peers are ins
     train     forward, mean squared error, backward and Adam, against PyTorch (eager, channels_last, compile)
     denoise   forward without gradients, against those, ONNX Runtime and OpenVINO (both from an ONNX file)
 
-With --isa avx2 (and a build with -DDDPM_NATIVE=OFF) PyTorch is held to AVX2 and stands alone as the peer.
+With --isa avx2 (and a build with -DDDPM_NATIVE=OFF) PyTorch is held to AVX2 and is the only peer.
 
 Every round times each peer, then this library, each in a process of its own while the others stand still; seconds are
 medians over the rounds, the ratio is that of the fastest peer's median to ours. MB is the highest resident size.

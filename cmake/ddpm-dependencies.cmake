@@ -9,7 +9,7 @@ if(NOT TARGET Eigen3::Eigen)
 endif()
 
 if(NOT TARGET ddpm::xsimd)
-  # The headers alone: Debian's target of 8.1 links a library xtl, which nothing here needs and which
+  # Only the headers: Debian's target of 8.1 links a library xtl, which nothing here needs and which
   # the package does not bring.
   find_package(xsimd QUIET)
   add_library(ddpm::xsimd INTERFACE IMPORTED GLOBAL)

@@ -100,7 +100,7 @@ inline Judgement judge(const Classifier& classifier, const Tensor<float>& images
 
 /// Fréchet distance of two sets of features, taken as Gaussians (Heusel et al. 2017):
 /// |m - m'|^2 + tr(S + S' - 2 (S S')^(1/2)). Of this classifier's features: comparable with other
-/// numbers of the same classifier and as many images alone.
+/// numbers of the same classifier and of equally many images.
 inline double frechet_distance(const Eigen::MatrixXd& a, const Eigen::MatrixXd& b) {
   const auto covariance = [](const Eigen::MatrixXd& x) -> Eigen::MatrixXd {
     const Eigen::MatrixXd centred = x.rowwise() - x.colwise().mean();

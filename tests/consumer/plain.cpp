@@ -1,4 +1,4 @@
-// A user's program: Eigen and xsimd alone.
+// A user's program: only Eigen and xsimd.
 #include <ddpm/ddpm.hpp>
 
 int main() {

@@ -22,7 +22,7 @@ using Views = std::vector<View<float>>;
 
 /// Calls the kernel with arrays of the given shapes, which must pass, and with each of them one
 /// larger or smaller on each axis, which must throw. Only the axes that `free` names, as (array,
-/// axis), may vary alone.
+/// axis), may vary by themselves.
 void check_contract(const std::string& name, const std::vector<Shape>& shapes,
                     const std::function<void(const Views&)>& kernel,
                     const std::vector<std::pair<std::size_t, int>>& free = {}) {

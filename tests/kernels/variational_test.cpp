@@ -112,7 +112,7 @@ TEST_CASE("variational: derivatives by the predicted value and by the log varian
   }
 }
 
-TEST_CASE("variational: without a gradient of the mean, the variance alone is trained") {
+TEST_CASE("variational: without a gradient of the mean, only the variance is trained") {
   const auto x_0 = pixels<double>({1, 2, 2, 1}), x_t = noisy(x_0);
   const auto output = random_parameter({1, 2, 2, 2}, 5);
   const auto gradient_of = [&](bool mean_gradient) {

@@ -19,12 +19,12 @@ void randomise(const Network& network) {
   }
 }
 
-inline const UNetConfig small{.image = {.channels = 2},
-                              .channels = 4,
-                              .multipliers = {1, 2, 2},
-                              .blocks = 1,
-                              .groups = 2,
-                              .dropout = 0};
+inline const UNetConfig small_unet{.image = {.channels = 2},
+                                   .channels = 4,
+                                   .multipliers = {1, 2, 2},
+                                   .blocks = 1,
+                                   .groups = 2,
+                                   .dropout = 0};
 
 inline const TutorialUNetConfig small_tutorial{
     .image = {.channels = 2}, .levels = {4, 8, 8}, .heads = 2, .groups = 2};

@@ -17,7 +17,7 @@ TEST_CASE("unet: the presets have the published numbers of parameters") {
 }
 
 TEST_CASE("unet: names are dotted, unique and in a fixed order") {
-  const UNet<float> net(small, Rng(1));
+  const UNet<float> net(small_unet, Rng(1));
   const auto parameters = nn::named_parameters<float>(net);
   CHECK(parameters.front().name == "time.linear1.weight");
   CHECK(parameters.back().name == "conv_out.bias");
@@ -31,7 +31,7 @@ TEST_CASE("unet: names are dotted, unique and in a fixed order") {
 
 TEST_CASE("unet: any image size that the levels can halve") {
   const NoGrad no_grad;
-  const UNet<float> net(small, Rng(1));
+  const UNet<float> net(small_unet, Rng(1));
   const TutorialUNet<float> tutorial(small_tutorial, Rng(1));
   const std::array<double, 2> t{0, 999};
   for (const auto& [H, W] : {std::pair<Index, Index>{8, 8}, {28, 28}, {13, 9}, {4, 31}, {7, 7}}) {
@@ -45,7 +45,7 @@ TEST_CASE("unet: any image size that the levels can halve") {
 }
 
 TEST_CASE("unet: bad input is named") {
-  const UNet<float> net(small, Rng(1));
+  const UNet<float> net(small_unet, Rng(1));
   const std::array<double, 1> t{0};
   const auto run = [&](const Shape& shape, std::span<const double> ts) {
     return error_of<PreconditionError>([&] { net(Variable<float>(Tensor<float>(shape, 0)), ts); });
@@ -84,15 +84,15 @@ TEST_CASE("unet: the derivative of both networks, end to end") {
     CAPTURE(result.numeric);
     CHECK(result.error < 1e-6);
   };
-  check(UNet<double>(small, Rng(1)), {1, 5, 4, 2});
-  UNetConfig classes = small;
+  check(UNet<double>(small_unet, Rng(1)), {1, 5, 4, 2});
+  UNetConfig classes = small_unet;
   classes.image.classes = 2;
   check(UNet<double>(classes, Rng(1)), {1, 5, 4, 2});
   check(TutorialUNet<double>(small_tutorial, Rng(1)), {1, 9, 8, 2});
 }
 
-TEST_CASE("unet: dropout acts in training alone") {
-  UNetConfig config = small;
+TEST_CASE("unet: dropout acts only in training") {
+  UNetConfig config = small_unet;
   config.dropout = 0.5;
   const UNet<float> net(config, Rng(1));
   randomise<float>(net);
@@ -106,7 +106,7 @@ TEST_CASE("unet: dropout acts in training alone") {
 }
 
 TEST_CASE("unet: classes enter with the time, and no label is a class of its own") {
-  UNetConfig config = small;
+  UNetConfig config = small_unet;
   config.image.classes = 3;
   TutorialUNetConfig tutorial = small_tutorial;
   tutorial.image.classes = 3;
@@ -118,7 +118,7 @@ TEST_CASE("unet: classes enter with the time, and no label is a class of its own
     CHECK(same_bits(net(x, t).value(), run({no_label, no_label})));
     CHECK_FALSE(same_bits(run({0, 0}), run({no_label, no_label})));
     CHECK_FALSE(same_bits(run({0, 0}), run({0, 2})));
-    // A label changes its own image alone.
+    // A label changes only its own image.
     const auto both = run({0, 0}), other = run({0, 2});
     CHECK(std::equal(both.begin(), both.begin() + 128, other.begin()));
     const auto error = [&](std::vector<Index> labels) {
@@ -129,7 +129,7 @@ TEST_CASE("unet: classes enter with the time, and no label is a class of its own
   };
   check(UNet<float>(config, Rng(1)));
   check(TutorialUNet<float>(tutorial, Rng(1)));
-  const UNet<float> plain(small, Rng(1));
+  const UNet<float> plain(small_unet, Rng(1));
   const Variable<float> x(random_tensor<float>({1, 8, 8, 2}, 1));
   CHECK(contains(error_of<PreconditionError>(
                      [&] { plain(x, std::array<double, 1>{3}, std::array<Index, 1>{0}); }),
@@ -139,7 +139,7 @@ TEST_CASE("unet: classes enter with the time, and no label is a class of its own
 }
 
 TEST_CASE("unet: with a learned variance twice the channels come out") {
-  UNetConfig config = small;
+  UNetConfig config = small_unet;
   config.image.learn_variance = true;
   TutorialUNetConfig tutorial = small_tutorial;
   tutorial.image.learn_variance = true;

@@ -64,7 +64,7 @@ TEST_CASE("checkpoint: another network's file, and files that are none") {
   };
   CHECK(contains(with("network.channels", "many"), "'network.channels' is 'many'"));
   CHECK(contains(with("network.flux", "1"), "'network.flux' is not known to this version"));
-  // A field of later versions has its default: this file lacks the weights alone. Others must be
+  // A field of later versions has its default: this file lacks only the weights. Others must be
   // there, or a file would be sampled with another process than it was trained with.
   fields.erase("network.classes");
   CHECK(contains(error(fields), "missing: conv_in.weight (3, 3, 1, 8)"));

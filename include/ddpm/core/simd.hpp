@@ -1,7 +1,7 @@
 // The only door to SIMD: packs of xsimd and functions of them, and loops over arrays in packs.
 //
 // One generic lambda serves whole packs and the tail alike: a tail is computed in a padded pack, so
-// an element's bits depend on its value alone, never on its place in the array. That is what makes
+// an element's bits depend only on its value, never on its place in the array. That is what makes
 // a sample independent of the batch it is in.
 //
 // SPDX-License-Identifier: MIT
@@ -200,7 +200,7 @@ struct Strip {
 };
 
 /// Calls f(strip) for strips of two packs or less that cover `columns`: loops over rows go inside,
-/// so that what depends on the column alone stays in registers.
+/// so that what depends only on the column stays in registers.
 template <class T, class F>
 void for_each_strip(Index columns, const F& f) {
   Index c = 0;

@@ -42,7 +42,7 @@ inline bool has_range(BetaSchedule schedule) {
 
 namespace detail {
 
-/// count values from first to last, both included; the first alone if there is one.
+/// count values from first to last, both included; only the first if there is one.
 inline std::vector<double> linspace(double first, double last, std::size_t count) {
   std::vector<double> values(count, first);
   for (std::size_t i = 1; i < count; ++i)

@@ -20,7 +20,7 @@ template <class T, ConditionalDenoiser<T> D>
 class Guided {
  public:
   /// labels  the class of each image, or no_label
-  /// scale   1: the class alone, one evaluation; more: more typical of it, less varied, and twice
+  /// scale   1: only the class, one evaluation; more: more typical of it, less varied, and twice
   ///         the work; 0: as without classes. The paper's w is scale - 1.
   /// Throws PreconditionError if the denoiser knows no classes, a label is out of range, or the
   /// scale is not finite.

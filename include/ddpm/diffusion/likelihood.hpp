@@ -35,7 +35,7 @@ struct LikelihoodTerm {
 /// Bits per dimension, means over the images.
 struct Likelihood {
   double prior;                       ///< KL(q(x_T | x_0) || N(0, I))
-  std::vector<LikelihoodTerm> terms;  ///< rising; the first is t = 0 alone, the decoder
+  std::vector<LikelihoodTerm> terms;  ///< rising; the first is only t = 0, the decoder
   std::vector<double> of_image;       ///< the bound of each image
 
   /// The decoder's bits: what the lossy picture lacks.

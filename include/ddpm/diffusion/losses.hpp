@@ -16,7 +16,7 @@ enum class Loss {
   mse,      ///< L_simple (Ho et al. 2020, equation 14), on what the scheduler's prediction names
   min_snr,  ///< the same, weighted by timestep (Hang et al. 2023, arXiv:2303.09556)
   kl,       ///< the variational bound (equation 5) in bits per dimension: T times the term of t
-  hybrid,   ///< mse, and a thousandth of kl for the variance alone (Nichol & Dhariwal 2021, eq. 16)
+  hybrid,   ///< mse, and a thousandth of kl, only for the variance (Nichol & Dhariwal 2021, eq. 16)
 };
 template <>
 inline constexpr auto enum_names<Loss> = named<Loss>("mse", "min_snr", "kl", "hybrid");

@@ -13,7 +13,7 @@ namespace ddpm::DDPM_ABI {
 
 struct SampleOptions {
   Index count = 16;        ///< images to make, at least 1
-  std::uint64_t seed = 0;  ///< sample i is a function of seed and first + i alone
+  std::uint64_t seed = 0;  ///< sample i follows only from seed and first + i
   Index first = 0;         ///< number of the first sample, at least 0
   Index batch_size = 64;   ///< images at once, at least 1; changes no sample
   Index height = 0;        ///< pixels; 0: the network's

@@ -1,6 +1,6 @@
 // How training draws its timesteps. Each draw comes with a weight that keeps the mean of weighted
 // losses an unbiased estimate of their mean over all timesteps. Uniform draws depend on the image's
-// number alone, stratified ones on its place in the batch too, those by losses on the whole run.
+// number only, stratified ones on its place in the batch too, those by losses on the whole run.
 //
 // SPDX-License-Identifier: MIT
 #pragma once
@@ -82,7 +82,7 @@ class TimestepSampler {
   bool warm() const { return seen_ == T_; }
 
   /// Probability of timestep t in [0, T) at the next draw. Of loss_second_moment it is known once
-  /// warm, of stratified for no image alone; then it is uniform, as over a batch.
+  /// warm, of stratified for no single image; then it is uniform, as over a batch.
   double probability(Index t) const {
     if (cumulative_.empty()) return 1 / static_cast<double>(T_);
     const auto i = static_cast<std::size_t>(t);

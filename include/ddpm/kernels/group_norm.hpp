@@ -1,5 +1,5 @@
-// Group normalisation, forward and backward (Wu & He 2018, arXiv:1803.08494, section 3), alone or
-// fused with SiLU.
+// Group normalisation, forward and backward (Wu & He 2018, arXiv:1803.08494, section 3), by itself
+// or fused with SiLU.
 //
 //   u = gamma_c * (x - mean) * rstd + beta_c,    rstd = 1 / sqrt(var + eps),    y = u or silu(u)
 //
@@ -62,7 +62,7 @@ inline void check_group_norm(const Shape& a, const Shape& b, const Shape& gamma,
   require_shape("group_norm: rstd", rstd, {a[0], G});
 }
 
-/// So many pixels ahead the first pass over a band asks for its values, which come from memory.
+/// So many pixels ahead the first pass over a band prefetches its values, which come from memory.
 inline constexpr Index pixels_ahead = 16;
 
 /// Some channels of one image in one tensor: `count` of them from the band's channel `offset` on.

@@ -36,7 +36,7 @@ struct VariationalStep {
 struct VariationalOptions {
   bool clip = false;              ///< xhat to [-1, 1]: for evaluation
   bool learned_variance = false;  ///< the output has twice the channels
-  bool mean_gradient = true;      ///< false: the gradient reaches the variance alone
+  bool mean_gradient = true;      ///< false: the gradient reaches only the variance
 };
 
 namespace detail {

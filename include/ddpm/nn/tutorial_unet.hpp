@@ -1,5 +1,5 @@
 // The tutorial's U-Net: levels of one residual block each, max pooling down, transposed convolution
-// up, GELU in the time embedding, multi-head attention at one resolution alone.
+// up, GELU in the time embedding, multi-head attention at only one resolution.
 //
 //   down:   conv3x3; each level: stage, its output a skip; max pooling 2x2
 //   middle: 2 residual blocks

@@ -102,7 +102,7 @@ TEST_CASE("conv2d: an enlarged input has the bits of upsampling first") {
   struct Enlargement {
     Index H, W, height, width, in, out, stride;
   };
-  // Direct and Winograd; twice as large, odd sizes, one axis alone.
+  // Direct and Winograd; twice as large, odd sizes, only one axis.
   const Enlargement all[] = {{3, 4, 6, 8, 5, 7, 1},    {3, 3, 7, 5, 9, 33, 2},
                              {4, 3, 8, 6, 20, 3, 1},   {4, 4, 8, 8, 32, 48, 1},
                              {5, 3, 11, 7, 40, 32, 1}, {7, 7, 7, 14, 33, 65, 1}};

@@ -125,7 +125,7 @@ Tensor<T> transfer(const Tensor<T>& x_0, const Tensor<T>& epsilon, const NoiseLe
   return combine<T>(Term<T>{to.alpha(), x_0}, Term<T>{to.sigma(), epsilon});
 }
 
-/// From x and its noise alone, in units of x / alpha: x' / alpha' = x / alpha + eps (r' - r) with r
+/// Only from x and its noise, in units of x / alpha: x' / alpha' = x / alpha + eps (r' - r) with r
 /// the ratio of noise to signal.
 template <class T>
 Tensor<T> follow(const Tensor<T>& x, const Tensor<T>& epsilon, const NoiseLevel& from,

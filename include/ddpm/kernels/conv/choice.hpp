@@ -22,7 +22,7 @@ namespace detail {
 inline std::atomic<ConvAlgorithm> conv_algorithm{ConvAlgorithm::automatic};
 }
 
-/// Sets the algorithm of all convolutions of the process. Results differ by rounding alone.
+/// Sets the algorithm of all convolutions of the process. Results differ only by rounding.
 inline void set_conv_algorithm(ConvAlgorithm algorithm) {
   detail::conv_algorithm.store(algorithm, std::memory_order_relaxed);
 }

@@ -61,7 +61,7 @@ struct Window {
   Index in_H = H, in_W = W;
 
   Index taps() const { return KH * KW; }
-  /// True if each pixel sees itself alone: then a convolution is a matrix product.
+  /// True if each pixel sees only itself: then a convolution is a matrix product.
   bool pointwise() const {
     return taps() == 1 && stride == 1 && padding == Padding{} && !input().enlarged();
   }

@@ -72,8 +72,8 @@ class OuterTask {
  private:
   static constexpr Index tile_size = tile_rows * panel_width<T, Packs>;
 
-  /// next_b: the first row of b of the next chunk. Tiles ask for its lines meanwhile, and, if there
-  /// is one tap, every other tile for those of the rows, which then lie evenly apart.
+  /// next_b: the first row of b of the next chunk. Tiles prefetch its lines meanwhile, and, if
+  /// there is one tap, every other tile for those of the rows, which then lie evenly apart.
   void add_tile(Index tap, Index tile, Index count, const T* next_b) {
     const T** rows = pointers_.data() + tap * outer_chunk;
     const Index line = tile / 2;
@@ -113,8 +113,8 @@ class OuterTask {
 }  // namespace detail
 
 /// Writes d (taps, rows, columns). locate(first, count, source) fills source (taps, outer_chunk)
-/// with the pointers of terms [first, first + count). Terms are split where the result alone gives
-/// too few tasks; the parts are added in index order.
+/// with the pointers of terms [first, first + count). Terms are split where the result by itself
+/// gives too few tasks; the parts are added in index order.
 template <class T, int Packs, class Locate>
 void gather_outer(const GatherOuter<T>& job, T* d, const Locate& locate) {
   constexpr Index width = panel_width<T, Packs>, wanted_tasks = 16;

@@ -24,7 +24,7 @@ template <class T>
 struct RowPointers {
   const T** source;  ///< (taps, row_block)
   T** out;           ///< (row_block)
-  const T** bias;    ///< (row_block); left alone if there is none
+  const T** bias;    ///< (row_block); not written if there is none
 };
 
 template <class T>

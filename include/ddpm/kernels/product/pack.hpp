@@ -37,11 +37,11 @@ Index packed_size(Index terms, Index columns) {
 }
 
 /// A panel's rows lie far apart, and the machine's own prefetcher does not follow such steps: so
-/// many rows ahead they are asked for.
+/// many rows ahead they are prefetched.
 inline constexpr Index rows_ahead = 12;
 
-/// Into the first-level cache, or, with Locality 2, the second. A function of prefetches alone must
-/// be inlined: g++ 12 takes it for one without effect and drops its calls.
+/// Into the first-level cache, or, with Locality 2, the second. A function of nothing but
+/// prefetches must be inlined: g++ 12 takes it for one without effect and drops its calls.
 template <class T, int Packs, int Locality = 3>
 [[gnu::always_inline]] inline void prefetch_panel(const T* row) {
   for (int q = 0; q < Packs; ++q) __builtin_prefetch(row + q * simd::width<T>, 0, Locality);
@@ -60,7 +60,7 @@ void pack_panel(Matrix<const T> b, Index first, T* panel) {
   }
 }
 
-/// The same for b given transposed, (columns, terms). Asks for the rows that come next.
+/// The same for b given transposed, (columns, terms). Prefetches the rows that come next.
 template <class T, int Packs>
 void pack_panel_transposed(Matrix<const T> b, Index first, T* panel) {
   constexpr Index width = panel_width<T, Packs>, square = simd::width<T>;

@@ -91,7 +91,7 @@ struct Tile {
     *this = tile;
   }
 
-  /// sum[r] += sum over p < terms of rows[p * row_stride + r] * panel[p * panel_stride]; asks for
+  /// sum[r] += sum over p < terms of rows[p * row_stride + r] * panel[p * panel_stride]; prefetches
   /// the line at ahead[p * ahead_stride] meanwhile.
   void add_outer(const T* rows, Index row_stride, Index terms, const T* panel, Index panel_stride,
                  const T* ahead, Index ahead_stride) {
@@ -103,8 +103,8 @@ struct Tile {
     *this = tile;
   }
 
-  /// sum[r] += sum over p < terms of rows[p][first + r] * panel[p]; asks for the lines at ahead
-  /// too.
+  /// sum[r] += sum over p < terms of rows[p][first + r] * panel[p]; prefetches the lines at
+  /// ahead too.
   void add_outer(const T* const* rows, Index first, Index terms, const T* panel, const T* ahead,
                  Index ahead_stride) {
     Tile tile = *this;

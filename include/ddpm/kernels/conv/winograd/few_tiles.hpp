@@ -71,7 +71,7 @@ class FewTiles {
       }
   }
 
-  /// m += U V for the terms of a chunk. The weights at `next` are asked for, a tap with each row.
+  /// m += U V for the terms of a chunk. The weights at `next` are prefetched, a tap with each row.
   void add_chunk(const T* weights, const T* u, Index terms, T* m, const T* next) const {
     for (Index q = 0; q < packs; ++q) {
       const auto add = [&]<int Row>() {

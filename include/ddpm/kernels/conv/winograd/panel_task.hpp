@@ -9,14 +9,14 @@ namespace ddpm::DDPM_ABI::kernels::winograd {
 
 inline constexpr int tail_rows = tile_rows / 2;  ///< for the last tiles of a task
 
-/// What is asked for a little at a time. Equal portions, so that the processor foresees the loop.
+/// What is prefetched a little at a time. Equal portions, so that the processor foresees the loop.
 class Ahead {
  public:
   Ahead(Index first, Index last, Index calls)
       : next_(first), last_(last), each_((last - first + calls - 1) / calls) {}
 
   template <class F>
-  void ask(const F& prefetch) {
+  void prefetch_some(const F& prefetch) {
     for (Index n = 0; n < each_ && next_ < last_; ++n) prefetch(next_++);
   }
 
@@ -36,7 +36,7 @@ class PanelTask {
       : g_(g), tiling_(g), C_in_(C_in), C_out_(C_out), w_(w) {}
 
   /// Tiles [first, first + count) of the block that begins at `block`. The weights that are needed
-  /// next are asked for during the products.
+  /// next are prefetched during the products.
   void run(const Planes<T>& u, Index block, Index first, Index count, Index panel,
            const Epilogue<T>& epilogue) const {
     Scratch<T> v(v_size), m(products * m_plane);
@@ -50,7 +50,7 @@ class PanelTask {
           next_panel * width < w_.columns ? std::min(S::task_terms, C_in_ - next) : 0;
       Ahead weights(0, next_terms * taps * taps, tiles_multiplied(count));
       multiply(u, first, count, k, terms, v.data(), m.data(), [&] {
-        weights.ask([&](Index i) {
+        weights.prefetch_some([&](Index i) {
           const Index term = next + i / (taps * taps), tap = i % (taps * taps);
           prefetch_panel<T, packs, 2>(w_.data + next_panel * w_.panel + term * w_.term +
                                       tap * w_.tap);
@@ -61,7 +61,7 @@ class PanelTask {
   }
 
   /// Tiles [first, first + count), all of u, with the weights at hand, a v for every task_terms
-  /// channels. The maps, which may lie in memory, are asked for during the products: y, and x of
+  /// channels. The maps, which may lie in memory, are prefetched during the products: y, and x of
   /// the next so many tiles.
   void run_private(const Planes<T>& u, Index first, Index count, Index panel, const T* v,
                    const T* x, const Epilogue<T>& epilogue) const {
@@ -75,11 +75,11 @@ class PanelTask {
     Ahead lines_x(line + panel * lines / panels, line + (panel + 1) * lines / panels, calls);
     for (Index k = 0; k < C_in_; k += S::task_terms, v += v_size)
       multiply(u, 0, count, k, std::min(S::task_terms, C_in_ - k), v, m.data(), [&] {
-        pixels_y.ask([&](Index pixel) {
+        pixels_y.prefetch_some([&](Index pixel) {
           T* y = epilogue.y + pixel * C_out_ + panel * width;
           for (int q = 0; q < packs; ++q) __builtin_prefetch(y + q * simd::width<T>, 1, 2);
         });
-        lines_x.ask([&](Index l) { __builtin_prefetch(x + l * cache_line<T>, 0, 2); });
+        lines_x.prefetch_some([&](Index l) { __builtin_prefetch(x + l * cache_line<T>, 0, 2); });
       });
     write(m.data(), first, count, panel, epilogue);
   }
@@ -145,7 +145,7 @@ class PanelTask {
       write_tile<m_plane, simd::width<T>>(g_, m + r * width, at, panel * width, C_out_, epilogue);
   }
 
-  /// Asks for rows of the block's tiles that are multiplied next.
+  /// Prefetches rows of the block's tiles that are multiplied next.
   [[gnu::always_inline]] static void prefetch_rows(const T* rows, Index stride, Index count,
                                                    Index terms) {
     for (Index r = 0; r < count; ++r)

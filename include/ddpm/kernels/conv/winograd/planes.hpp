@@ -30,7 +30,7 @@ struct Sizes {
   static constexpr Index private_tiles = 4 * tile_rows;  ///< tiles whose planes such a task holds
   static constexpr Index narrow_weights = 2048;  ///< C_in C_out whose V' a task holds, whole
   static constexpr Index task_rows = 64 / tile_rows * tile_rows;  ///< C_in of a task of weights
-  /// Rows of weights asked for before they are transformed: the nine taps of a row often lie a
+  /// Rows of weights prefetched before they are transformed: the nine taps of a row often lie a
   /// power of two apart, and more rows would push each other out of the same few sets of the first
   /// level.
   static constexpr Index filters_ahead = 3;
@@ -75,7 +75,7 @@ struct Planes {
 
 /// Writes the planes of tiles [first, first + count) from maps of C channels: a tile's patch of
 /// Transform::from pixels square begins at four times its place, less the padding; what lies
-/// outside is zero. What the tile to the right sees besides is asked for meanwhile: a patch's rows
+/// outside is zero. What the tile to the right sees besides is prefetched meanwhile: a patch's rows
 /// are too many streams for the machine to foresee.
 template <class Transform, class T>
 void fill_planes(const T* x, const MapExtent& map, Index C, const Padding& padding,

@@ -14,7 +14,7 @@
 namespace ddpm::DDPM_ABI::kernels::winograd {
 
 /// One task of the weight gradient: rows [row, row + rows), at most task_rows, of one panel, over a
-/// block of tiles. Each pass over the tiles asks for one cache line a tile of the next product's
+/// block of tiles. Each pass over the tiles prefetches one cache line a tile of the next product's
 /// planes, which lie too far apart for the machine to foresee.
 template <class T, class S>
 void add_weight_gradient(const Planes<T>& u, const Planes<T>& z, Index tiles, Index C_in,
@@ -115,7 +115,8 @@ class NarrowWeightGradient {
     }
   }
 
-  /// Asks for the maps of the next tiles, which may lie in memory, a value further with every term.
+  /// Prefetches the maps of the next tiles, which may lie in memory, a value further with every
+  /// term.
   void add_products(const Planes<T>& u, const Planes<T>& z, Index first, Index count,
                     T* sums) const {
     const Index calls = products * panels_ * rows_ / tile_rows, half = (calls + 1) / 2;
