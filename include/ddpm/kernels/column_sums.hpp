@@ -11,12 +11,23 @@ namespace ddpm::DDPM_ABI::kernels {
 
 namespace detail {
 
-/// sums (C) of rows (count, C).
+/// sums (C) of rows (count, C): sums of sums over 32 rows, so that rounding errors grow little.
 template <class T>
 void sum_rows(const T* rows, Index count, Index C, T* sums) {
-  std::fill_n(sums, C, T(0));
-  for (Index p = 0; p < count; ++p)
-    simd::map([](auto sum, auto value) { return sum + value; }, C, sums, sums, rows + p * C);
+  simd::for_each_strip<T>(C, [&](const auto& strip) {
+    constexpr int packs = std::decay_t<decltype(strip)>::packs;
+    constexpr Index together = 32;
+    simd::Pack<T> sum[packs];
+    for (auto& s : sum) s = simd::Pack<T>(T(0));
+    for (Index first = 0; first < count; first += together) {
+      simd::Pack<T> part[packs];
+      for (auto& s : part) s = simd::Pack<T>(T(0));
+      for (Index p = first; p < std::min(count, first + together); ++p)
+        for (int q = 0; q < packs; ++q) part[q] += strip.load(rows + p * C, q);
+      for (int q = 0; q < packs; ++q) sum[q] += part[q];
+    }
+    for (int q = 0; q < packs; ++q) strip.store(sums, q, sum[q]);
+  });
 }
 
 /// The same; rows of less than a pack are taken by so many that they fill packs.

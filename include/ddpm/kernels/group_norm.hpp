@@ -62,6 +62,17 @@ inline void check_group_norm(const Shape& a, const Shape& b, const Shape& gamma,
   require_shape("group_norm: rstd", rstd, {a[0], G});
 }
 
+/// Sums over pixels are sums of sums over so many: a rounding error then grows with the root of
+/// some hundred additions, not of all of them.
+inline constexpr Index pixels_together = 32;
+
+/// Calls f(first, last) for runs of pixels_together of P pixels.
+template <class F>
+[[gnu::always_inline]] inline void for_each_run(Index P, const F& f) {
+  for (Index first = 0; first < P; first += pixels_together)
+    f(first, std::min(P, first + pixels_together));
+}
+
 /// So many pixels ahead the first pass over a band prefetches its values, which come from memory.
 inline constexpr Index pixels_ahead = 16;
 
@@ -115,10 +126,15 @@ void band_moments(const std::array<Segment<const T>, 2>& segments, Index P, Inde
       constexpr int packs = std::decay_t<decltype(strip)>::packs;
       simd::Pack<T> sum[packs];
       for (auto& s : sum) s = simd::Pack<T>(T(0));
-      for (Index p = 0; p < P; ++p) {
-        strip.prefetch(x.data + (p + pixels_ahead) * x.stride);
-        for (int q = 0; q < packs; ++q) sum[q] += strip.load(x.data + p * x.stride, q);
-      }
+      for_each_run(P, [&](Index first, Index last) {
+        simd::Pack<T> part[packs];
+        for (auto& s : part) s = simd::Pack<T>(T(0));
+        for (Index p = first; p < last; ++p) {
+          strip.prefetch(x.data + (p + pixels_ahead) * x.stride);
+          for (int q = 0; q < packs; ++q) part[q] += strip.load(x.data + p * x.stride, q);
+        }
+        for (int q = 0; q < packs; ++q) sum[q] += part[q];
+      });
       for (int q = 0; q < packs; ++q) strip.store(mean + x.offset, q, sum[q]);
     });
   spread_group_means(size, T(size * P), channels, mean);
@@ -130,11 +146,16 @@ void band_moments(const std::array<Segment<const T>, 2>& segments, Index P, Inde
         sum[q] = simd::Pack<T>(T(0));
         m[q] = strip.load(mean + x.offset, q);
       }
-      for (Index p = 0; p < P; ++p)
-        for (int q = 0; q < packs; ++q) {
-          const simd::Pack<T> d = strip.load(x.data + p * x.stride, q) - m[q];
-          sum[q] = simd::fma(d, d, sum[q]);
-        }
+      for_each_run(P, [&](Index first, Index last) {
+        simd::Pack<T> part[packs];
+        for (auto& s : part) s = simd::Pack<T>(T(0));
+        for (Index p = first; p < last; ++p)
+          for (int q = 0; q < packs; ++q) {
+            const simd::Pack<T> d = strip.load(x.data + p * x.stride, q) - m[q];
+            part[q] = simd::fma(d, d, part[q]);
+          }
+        for (int q = 0; q < packs; ++q) sum[q] += part[q];
+      });
       for (int q = 0; q < packs; ++q) strip.store(variance + x.offset, q, sum[q]);
     });
   spread_group_means(size, T(size * P), channels, variance);
@@ -227,18 +248,26 @@ struct GroupNormSegment {
         b[q] = strip.load(beta, q);
         s[q] = s_xhat[q] = simd::Pack<T>(T(0));
       }
-      for (Index p = 0; p < P; ++p) {
-        strip.prefetch(x.data + (p + pixels_ahead) * x.stride);
-        strip.prefetch(dy + (p + pixels_ahead) * dy_stride);
-        for (int q = 0; q < packs; ++q) {
-          const simd::Pack<T> xhat = (strip.load(x.data + p * x.stride, q) - m[q]) * r[q];
-          const simd::Pack<T> g =
-              act_backward(strip.load(dy + p * dy_stride, q), simd::fma(xhat, a[q], b[q]));
-          s[q] += g;
-          s_xhat[q] = simd::fma(g, xhat, s_xhat[q]);
-          strip.store(du.data + p * du.stride, q, g);
+      for_each_run(P, [&](Index first, Index last) {
+        simd::Pack<T> part[packs], part_xhat[packs];
+        for (int q = 0; q < packs; ++q) part[q] = part_xhat[q] = simd::Pack<T>(T(0));
+        for (Index p = first; p < last; ++p) {
+          strip.prefetch(x.data + (p + pixels_ahead) * x.stride);
+          strip.prefetch(dy + (p + pixels_ahead) * dy_stride);
+          for (int q = 0; q < packs; ++q) {
+            const simd::Pack<T> xhat = (strip.load(x.data + p * x.stride, q) - m[q]) * r[q];
+            const simd::Pack<T> g =
+                act_backward(strip.load(dy + p * dy_stride, q), simd::fma(xhat, a[q], b[q]));
+            part[q] += g;
+            part_xhat[q] = simd::fma(g, xhat, part_xhat[q]);
+            strip.store(du.data + p * du.stride, q, g);
+          }
         }
-      }
+        for (int q = 0; q < packs; ++q) {
+          s[q] += part[q];
+          s_xhat[q] += part_xhat[q];
+        }
+      });
       for (int q = 0; q < packs; ++q) {
         strip.store(sum, q, s[q]);
         strip.store(sum_xhat, q, s_xhat[q]);

@@ -15,7 +15,7 @@ void mse_forward(View<const T> a, View<const T> b, View<T> losses) {
   require_shape("mse: b", b.shape, a.shape);
   const Index N = losses.size(), size = N > 0 ? a.size() / N : 0;
   require(size > 0 && size * N == a.size(), "mse: ", N, " losses of ", a.shape);
-  constexpr Index block = 4096;
+  constexpr Index block = 2048;  // sums in T are this long, then in double
   const Index blocks = (size + block - 1) / block;
   Scratch<double> sums(N * blocks);
   parallel_for(N * blocks, [&](Index i) {

@@ -15,7 +15,7 @@ namespace ddpm::DDPM_ABI::optim {
 /// The Euclidean norm of all gradients together. Blocks are added in double and in index order.
 template <class T>
 double grad_norm(const std::vector<Variable<T>>& parameters) {
-  constexpr Index block = 16384;
+  constexpr Index block = 2048;  // sums in T are this long, then in double
   double total = 0;
   for (const auto& parameter : parameters) {
     const Tensor<T> grad = parameter.grad();
