@@ -40,9 +40,10 @@ void with_checkpoint(const std::string& path, const F& f) {
 /// Adds an option whose values are the names of an enum; help and errors list them.
 template <NamedEnum E>
 void add_enum_option(CLI::App& app, const std::string& flag, E& value, const std::string& what) {
-  const auto read = [&value](const std::string& text) {
+  const auto read = [&value, flag](const std::string& text) {
     const auto named = value_of<E>(text);
-    if (!named) throw CLI::ValidationError(message("'", text, "' is none of ", list_of_names<E>()));
+    if (!named)
+      throw CLI::ValidationError(message(flag, ": '", text, "' is none of ", list_of_names<E>()));
     value = *named;
   };
   app.add_option_function<std::string>(flag, read, message(what, ": ", list_of_names<E>()))

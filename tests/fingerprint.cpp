@@ -71,7 +71,7 @@ void hash_samples(const std::string& type) {
   };
   scatter(plain);
   scatter(learned);
-  for (int sampler = 0; sampler <= static_cast<int>(Sampler::pndm); ++sampler) {
+  for (std::size_t sampler = 0; sampler < enum_names<Sampler>.size(); ++sampler) {
     Hash hash;
     for (const Spacing spacing : {Spacing::trailing, Spacing::karras})
       for (const Prediction prediction : {Prediction::epsilon, Prediction::v}) {

@@ -82,7 +82,8 @@ TEST_CASE("gradcheck: normalisation and activations") {
       return group_norm(in[0], in[1], in[2], 3, 1e-6, activation, in[3]);
     };
     check("group_norm of two inputs", joined, {{2, 3, 3, 2}, {9}, {9}, {2, 3, 3, 7}});
-    // The gradient that comes through the sum is there first; where it is the only one, it is shared with dy.
+    // The gradient that comes through the sum is there first; where it is the only one, it is
+    // shared with dy.
     const auto beside = [&](double factor) {
       return [&, factor](const Inputs& in) {
         const auto x = 1.0 * in[0];

@@ -39,7 +39,7 @@ const Scheduler<double>& unclipped() {
 
 TEST_CASE("guidance: every sampler draws the class asked for, and further out with more guidance") {
   const Classes model{unclipped()};
-  for (int kind = 0; kind <= static_cast<int>(Sampler::pndm); ++kind)
+  for (std::size_t kind = 0; kind < enum_names<Sampler>.size(); ++kind)
     for (const double guidance : {1.0, 2.5}) {
       CAPTURE(kind);
       const auto samples = sample(model, unclipped(),

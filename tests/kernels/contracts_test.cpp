@@ -6,6 +6,7 @@
 #include "ddpm/kernels/concat.hpp"
 #include "ddpm/kernels/conv/conv_transpose2d.hpp"
 #include "ddpm/kernels/cross_entropy.hpp"
+#include "ddpm/kernels/elementwise.hpp"
 #include "ddpm/kernels/embedding.hpp"
 #include "ddpm/kernels/group_norm.hpp"
 #include "ddpm/kernels/linear.hpp"
@@ -82,6 +83,10 @@ TEST_CASE("contracts: backward kernels name shapes that do not fit") {
                  });
   check_contract("attention", {{1, 2, 3, 4}, {1, 2, 3, 12}, {2, 6, 2}, {1, 2, 3, 12}},
                  [](const Views& v) { attention_backward<float>(v[0], v[1], v[2], 2, v[3]); });
+  check_contract("silu", {{2, 3}, {2, 3}, {2, 3}},
+                 [](const Views& v) { silu_backward<float>(v[0], v[1], v[2]); });
+  check_contract("gelu", {{2, 3}, {2, 3}, {2, 3}},
+                 [](const Views& v) { gelu_backward<float>(v[0], v[1], v[2]); });
   check_contract("softmax", {{3, 4}, {3, 4}, {3, 4}},
                  [](const Views& v) { softmax_backward<float>(v[0], v[1], v[2]); });
   check_contract("mse", {{2}, {2, 6}, {2, 6}, {2, 6}, {2, 6}},

@@ -60,9 +60,11 @@ template <class T>
 void silu_forward(View<const T> x, View<T> y) {
   elementwise<T>(Silu(), y, x);
 }
-/// With L = <dy, y>, writes dx.
+/// With L = <dy, y>, writes dx. Throws PreconditionError if shapes differ.
 template <class T>
 void silu_backward(View<const T> dy, View<const T> x, View<T> dx) {
+  require_shape("silu_backward: dy", dy.shape, x.shape);
+  require_shape("silu_backward: dx", dx.shape, x.shape);
   elementwise<T>(SiluBackward(), dx, dy, x);
 }
 
@@ -70,9 +72,11 @@ template <class T>
 void gelu_forward(View<const T> x, View<T> y) {
   elementwise<T>(Gelu(), y, x);
 }
-/// With L = <dy, y>, writes dx.
+/// With L = <dy, y>, writes dx. Throws PreconditionError if shapes differ.
 template <class T>
 void gelu_backward(View<const T> dy, View<const T> x, View<T> dx) {
+  require_shape("gelu_backward: dy", dy.shape, x.shape);
+  require_shape("gelu_backward: dx", dx.shape, x.shape);
   elementwise<T>(GeluBackward(), dx, dy, x);
 }
 

@@ -12,7 +12,8 @@
 #include "ddpm/diffusion/samplers/pndm.hpp"
 #include "ddpm/diffusion/samplers/unipc.hpp"
 
-// ROW(name, solver, source, order, evaluations of the network a step, fresh noise)
+// ROW(name, solver, source, order after the start, evaluations of the network a step, fresh noise);
+// the solver expression may use T and eta.
 #define DDPM_SAMPLERS(ROW)                                                                        \
   ROW(ancestral, Ancestral<T>(), "Ho et al. 2020, algorithm 2", "", "1", "fresh")                 \
   ROW(ddim, Ddim<T>({.eta = eta, .clip_noise = true}), "Song et al. 2021, equations 12, 16", "1", \
