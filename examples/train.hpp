@@ -163,18 +163,21 @@ class Plan {
     return text;
   }
 
-  /// Shapes show after about a thousand updates and pictures after a few thousand, of batches of 32
-  /// (measured on Fashion-MNIST, MNIST and CIFAR-10).
-  static void tell(Index steps, double each) {
-    constexpr Index shapes = 1000;
-    const double whole = static_cast<double>(steps) * each;
-    std::cerr << message("\r", steps, " updates fit, about ", std::lround(whole / 60 + 0.5),
-                         " min, until ", time_in(whole), "; ");
-    if (steps >= shapes)
-      std::cerr << "shapes should show after " << shapes << " of them\n";
-    else
-      std::cerr << message("too few: expect noise. Shapes show after about ", shapes,
-                           " updates, here ", std::lround(shapes * each / 60 + 0.5), " min\n");
+  /// Shapes show after some hundred updates of batches of 32, pictures worth keeping after a
+  /// thousand or more (seen on Fashion-MNIST, MNIST and CIFAR-10).
+  void tell(Index steps, double each) const {
+    constexpr Index pictures = 1000;
+    const auto minutes = [&](Index count) {
+      return std::lround(std::ceil(static_cast<double>(count) * each / 60));
+    };
+    std::string text =
+        message(steps, seconds_ > 0 ? " updates fit" : " updates", ", about ", minutes(steps),
+                " min, until ", time_in(static_cast<double>(steps) * each));
+    if (steps < pictures)
+      text += message("; few: expect blurs and noise. Good pictures take ", pictures,
+                      " updates or more, here ", minutes(pictures), " min");
+    // On a terminal the bar stands on this line.
+    std::cerr << (::isatty(STDERR_FILENO) == 1 ? "\n" : "") << text << '\n';
   }
 
   double seconds_;
