@@ -7,6 +7,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <initializer_list>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -30,19 +31,55 @@ struct NonFiniteError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+namespace detail {
+
+/// A value to be streamed, whatever its type. With it the code that makes a text is compiled once
+/// for each type, not once for each list of types: there are hundreds of messages.
+class Part {
+ public:
+  Part(const char* text)
+      : value_(text), write_([](std::ostream& out, const void* value) {
+          out << static_cast<const char*>(value);
+        }) {}
+  template <class V>
+  Part(const V& value)
+      : value_(&value),
+        write_([](std::ostream& out, const void* v) { out << *static_cast<const V*>(v); }) {}
+
+  friend std::ostream& operator<<(std::ostream& out, const Part& part) {
+    part.write_(out, part.value_);
+    return out;
+  }
+
+ private:
+  const void* value_;
+  void (*write_)(std::ostream&, const void*);
+};
+
+[[gnu::noinline]] inline std::string join(std::initializer_list<Part> parts) {
+  std::ostringstream text;
+  for (const Part& part : parts) text << part;
+  return text.str();
+}
+
+[[noreturn, gnu::noinline, gnu::cold]] inline void throw_precondition(
+    std::initializer_list<Part> parts) {
+  throw PreconditionError(join(parts));
+}
+
+}  // namespace detail
+
 /// All parts, streamed one after the other.
 template <class... Parts>
 std::string message(const Parts&... parts) {
-  std::ostringstream text;
-  (text << ... << parts);
-  return text.str();
+  return detail::join({detail::Part(parts)...});
 }
 
 /// Throws PreconditionError with the parts as its text unless `condition` holds.
 template <class... Parts>
 void require(bool condition, const Parts&... parts) {
   if (!condition) [[unlikely]]
-    throw PreconditionError(message(parts...));
+    detail::throw_precondition({detail::Part(parts)...});
 }
 
 }  // namespace ddpm::DDPM_ABI

@@ -7,10 +7,12 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <exception>
 #include <functional>
-#include <future>
 #include <memory>
 #include <numeric>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "ddpm/core/parallel.hpp"
@@ -54,6 +56,9 @@ class Loader {
 
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
+  ~Loader() {
+    if (reader_.joinable()) reader_.join();
+  }
 
   /// The next batch_size images. Throws what the data set's read() throws. A batch may end one
   /// epoch and begin the next.
@@ -63,8 +68,10 @@ class Loader {
       drawn_ += options_.batch_size;
       return batch;
     }
-    if (!ahead_.valid()) read_ahead();
-    Batch<T> batch = ahead_.get();
+    if (!reader_.joinable()) read_ahead();
+    reader_.join();
+    if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+    Batch<T> batch = std::move(ahead_);
     drawn_ += options_.batch_size;
     read_ahead();
     return batch;
@@ -101,7 +108,13 @@ class Loader {
   }
 
   void read_ahead() {
-    ahead_ = std::async(std::launch::async, [this, first = drawn_] { return make_batch(first); });
+    reader_ = std::thread([this, first = drawn_] {
+      try {
+        ahead_ = make_batch(first);
+      } catch (...) {
+        error_ = std::current_exception();
+      }
+    });
   }
 
   /// The batch that begins with image number `first` of the run.
@@ -152,8 +165,10 @@ class Loader {
   Source source_;
   LoaderOptions options_;
   std::vector<Index> order_;
-  Index drawn_, epoch_ = -1;     ///< epoch_: which one order_ is for
-  std::future<Batch<T>> ahead_;  ///< last, so that it ends before what it uses
+  Index drawn_, epoch_ = -1;  ///< epoch_: which one order_ is for
+  std::thread reader_;        ///< makes ahead_, or error_
+  Batch<T> ahead_;
+  std::exception_ptr error_;
 };
 
 }  // namespace ddpm::DDPM_ABI::data
