@@ -4,7 +4,7 @@
 #include "train.hpp"
 
 int main(int count, char** arguments) {
-  CLI::App app{"Trains a diffusion model on images in an IDX file (MNIST and its kin)."};
+  CLI::App app{"Trains a diffusion model on images in an IDX file (MNIST and its like)."};
   examples::TrainSettings settings;
   std::string images = "train-images-idx3-ubyte.gz", labels;
   ddpm::Index classes = 10;
