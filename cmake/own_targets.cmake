@@ -16,7 +16,7 @@ if(DDPM_NATIVE)
   # x86-64-v3 presets keep the warnings.
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
     target_compile_options(ddpm_own_flags INTERFACE -Wno-maybe-uninitialized -Wno-uninitialized
-                           -Wno-array-bounds -Wno-stringop-overflow)
+                           -Wno-array-bounds -Wno-stringop-overflow -Wno-stringop-overread)
   endif()
 elseif(CMAKE_SYSTEM_PROCESSOR STREQUAL "x86_64")
   target_compile_options(ddpm_own_flags INTERFACE -march=x86-64-v3)

@@ -1,41 +1,59 @@
-// safetensors: named tensors in one file. A 64-bit little-endian header length, a JSON header
-// {name: {dtype, shape, data_offsets}, "__metadata__": {text: text}}, then the values, row-major.
+// Reads safetensors; safetensors_writer.hpp says what is in them.
 //
-// The reader takes only files whose tensors fill the buffer exactly, without gaps or overlaps, and
-// checks every size before it allocates.
+// Only files are taken whose tensors fill the buffer exactly, without gaps or overlaps; every size
+// is checked before anything of that size is allocated. Limits: a header of 100,000,000 bytes (the
+// format's own), 100,000 tensors, 16 MiB of metadata. Where the metadata have a checksum it is
+// checked, over the whole file.
 //
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <bit>
-#include <map>
+#include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
+#include <optional>
 
-#include "ddpm/core/tensor.hpp"
-#include "ddpm/io/file.hpp"
+#include "ddpm/io/safetensors_writer.hpp"
 
 namespace ddpm::DDPM_ABI::io {
-
-static_assert(std::endian::native == std::endian::little, "safetensors is little-endian");
-
-using Metadata = std::map<std::string, std::string>;
-
-template <class T>
-struct NamedTensor {
-  std::string name;
-  Tensor<T> tensor;
-};
 
 namespace detail {
 
 /// One entry of the header, as it stands there.
 struct TensorEntry {
   std::string dtype;
-  std::vector<std::uint64_t> shape, offsets;
+  std::optional<std::vector<std::uint64_t>> shape;
+  std::vector<std::uint64_t> offsets;
 };
 
+/// Bytes of a value, 0 if the type is not read.
 inline std::size_t dtype_size(const std::string& dtype) {
+  if (dtype == "F16" || dtype == "BF16") return 2;
   return dtype == "F32" ? 4 : dtype == "F64" ? 8 : 0;
+}
+
+/// The value of a half-precision number (IEEE 754 binary16).
+inline float from_half(std::uint16_t bits) {
+  const int exponent = bits >> 10 & 31, fraction = bits & 1023;
+  float value = 0;
+  if (exponent == 31)
+    value = fraction == 0 ? std::numeric_limits<float>::infinity()
+                          : std::numeric_limits<float>::quiet_NaN();
+  else if (exponent == 0)
+    value = std::ldexp(static_cast<float>(fraction), -24);
+  else
+    value = std::ldexp(static_cast<float>(1024 + fraction), exponent - 25);
+  return (bits & 0x8000) != 0 ? -value : value;
+}
+
+/// The value of a bfloat16 number: the upper half of a float.
+inline float from_bfloat16(std::uint16_t bits) {
+  return std::bit_cast<float>(std::uint32_t{bits} << 16);
+}
+
+/// A text for a message, not longer than a line.
+inline std::string clipped(const std::string& text) {
+  return text.size() <= 60 ? text : text.substr(0, 60) + "...";
 }
 
 /// Takes the header's JSON event by event, so that duplicate keys, negative numbers and fractions
@@ -56,7 +74,7 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
     return passed_over() || fail(message("the negative number ", value));
   }
   bool number_float(number_float_t, const string_t& text) override {
-    return passed_over() || fail("the number " + text);
+    return passed_over() || fail("the number " + clipped(text));
   }
   bool binary(binary_t&) override { return fail("binary data"); }
 
@@ -71,10 +89,13 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
   bool string(string_t& value) override {
     if (passed_over()) return true;
     if (depth_ == 2 && list_ == nullptr && outer_ == "__metadata__") {
+      metadata_bytes_ += inner_.size() + value.size();
+      if (metadata_bytes_ > most_metadata) return fail("more than 16 MiB of metadata");
       metadata[inner_] = value;
       return true;
     }
-    if (depth_ != 2 || list_ != nullptr || inner_ != "dtype") return fail("the text " + value);
+    if (depth_ != 2 || list_ != nullptr || inner_ != "dtype")
+      return fail("the text " + clipped(value));
     tensors[outer_].dtype = value;
     return true;
   }
@@ -100,7 +121,7 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
         seen_metadata_ = true;
       else
         tensors[name];
-      return true;
+      return tensors.size() <= most_tensors ? true : fail("more than 100000 tensors");
     }
     inner_ = name;
     if (!inner_keys_.emplace(name, 0).second) return fail("a second time the key");
@@ -112,7 +133,7 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
   bool start_array(std::size_t) override {
     if (skip_ != Skip::nothing) return enter_skipped();
     if (depth_ != 2 || list_ != nullptr || outer_ == "__metadata__") return fail("a list");
-    if (inner_ == "shape") list_ = &tensors[outer_].shape;
+    if (inner_ == "shape") list_ = &tensors[outer_].shape.emplace();
     if (inner_ == "data_offsets") list_ = &tensors[outer_].offsets;
     return list_ != nullptr ? true : fail("a list");
   }
@@ -148,11 +169,14 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
   }
 
   bool fail(const std::string& what) {
-    error = message("unexpected ", what, " at '", outer_, depth_ > 1 ? "." : "",
-                    depth_ > 1 ? inner_ : "", "'");
+    error = message("unexpected ", what, " at '", clipped(outer_), depth_ > 1 ? "." : "",
+                    depth_ > 1 ? clipped(inner_) : "", "'");
     return false;
   }
 
+  static constexpr std::size_t most_tensors = 100'000, most_metadata = std::size_t{16} << 20;
+
+  std::size_t metadata_bytes_ = 0;
   int depth_ = 0, skipped_depth_ = 0;
   Skip skip_ = Skip::nothing;
   bool seen_metadata_ = false;
@@ -188,6 +212,7 @@ class Safetensors {
     entries_ = std::move(reader.tensors);
     metadata_ = std::move(reader.metadata);
     check_entries();
+    check_sum();
   }
 
   const Metadata& metadata() const { return metadata_; }
@@ -199,11 +224,19 @@ class Safetensors {
     return result;
   }
 
+  /// Values of all tensors.
+  std::uint64_t value_count() const {
+    std::uint64_t count = 0;
+    for (const auto& [name, entry] : entries_)
+      count += (entry.offsets[1] - entry.offsets[0]) / detail::dtype_size(entry.dtype);
+    return count;
+  }
+
   bool contains(const std::string& name) const { return entries_.contains(name); }
 
   /// The shape of a tensor. Throws IoError if there is none of that name or its rank is above 4.
   Shape shape(const std::string& name) const {
-    const auto& s = entry(name).shape;
+    const auto& s = *entry(name).shape;
     const auto at = [&](std::size_t i) { return static_cast<Index>(s[i]); };
     switch (s.size()) {
       case 0: return {1};
@@ -221,10 +254,15 @@ class Safetensors {
     Tensor<T> result(shape(name));
     const auto& stored = entry(name);
     const std::uint8_t* from = bytes_.data() + buffer_ + stored.offsets[0];
+    const auto as_is = [](auto value) { return value; };
     if (stored.dtype == "F32")
-      convert<float>(from, result);
+      convert<float>(from, result, as_is);
+    else if (stored.dtype == "F64")
+      convert<double>(from, result, as_is);
+    else if (stored.dtype == "F16")
+      convert<std::uint16_t>(from, result, detail::from_half);
     else
-      convert<double>(from, result);
+      convert<std::uint16_t>(from, result, detail::from_bfloat16);
     return result;
   }
 
@@ -240,12 +278,12 @@ class Safetensors {
     return found->second;
   }
 
-  template <class Stored, class T>
-  static void convert(const std::uint8_t* from, const Tensor<T>& to) {
+  template <class Stored, class T, class Value>
+  static void convert(const std::uint8_t* from, const Tensor<T>& to, const Value& value_of) {
     for (Index i = 0; i < to.size(); ++i) {
       Stored value;
       std::memcpy(&value, from + static_cast<std::size_t>(i) * sizeof(Stored), sizeof(Stored));
-      to[i] = static_cast<T>(value);
+      to[i] = static_cast<T>(value_of(value));
     }
   }
 
@@ -253,23 +291,26 @@ class Safetensors {
     const std::uint64_t size = bytes_.size() - buffer_;
     std::map<std::uint64_t, std::uint64_t> ranges;  // begin to end, of tensors that are not empty
     for (const auto& [name, entry] : entries_) {
+      const auto wrong = [&, tensor = detail::clipped(name)](const auto&... what) {
+        fail("tensor '", tensor, "' ", what...);
+      };
       const std::uint64_t width = detail::dtype_size(entry.dtype);
       if (width == 0)
-        fail("tensor '", name, "' has dtype '", entry.dtype, "', expected F32 or F64");
-      if (entry.offsets.size() != 2) fail("tensor '", name, "' has no pair of data_offsets");
+        wrong("has dtype '", detail::clipped(entry.dtype), "', expected F16, BF16, F32 or F64");
+      if (!entry.shape) wrong("has no shape");
+      if (entry.offsets.size() != 2) wrong("has no pair of data_offsets");
       const auto begin = entry.offsets[0], end = entry.offsets[1];
-      if (begin > end || end > size)
-        fail("tensor '", name, "' is at ", begin, " to ", end, " of ", size, " bytes");
-      std::uint64_t bytes = width;
-      for (const std::uint64_t extent : entry.shape) {
-        if (extent != 0 && bytes > size / extent)
-          fail("the shape of tensor '", name, "' is larger than the file");
+      if (begin > end || end > size) wrong("is at ", begin, " to ", end, " of ", size, " bytes");
+      std::uint64_t bytes = width, extents = width;  // `extents`: as if none of them were 0
+      for (const std::uint64_t extent : *entry.shape) {
+        const std::uint64_t largest = std::uint64_t{1} << 62;
+        if (extent != 0 && (extents > largest / extent || bytes > size / extent))
+          wrong("has a shape that is larger than the file");
         bytes *= extent;
+        extents *= std::max<std::uint64_t>(extent, 1);
       }
-      if (bytes != end - begin)
-        fail("tensor '", name, "' has ", end - begin, " bytes, its shape wants ", bytes);
-      if (bytes > 0 && !ranges.emplace(begin, end).second)
-        fail("tensor '", name, "' overlaps another");
+      if (bytes != end - begin) wrong("has ", end - begin, " bytes, its shape wants ", bytes);
+      if (bytes > 0 && !ranges.emplace(begin, end).second) wrong("overlaps another");
     }
     std::uint64_t reached = 0;
     for (const auto& [begin, end] : ranges) {
@@ -281,63 +322,39 @@ class Safetensors {
     if (reached != size) fail(size - reached, " bytes behind the last tensor");
   }
 
+  /// The checksum, where there is one.
+  void check_sum() const {
+    const auto told = metadata_.find("crc32");
+    if (told == metadata_.end()) {
+      if (metadata_.contains("checksum")) fail("damaged: its metadata have lost their checksum");
+      return;
+    }
+    if (!metadata_.contains("checksum")) fail("damaged: its metadata have lost the key 'checksum'");
+    // As it stands in the header; no other text of JSON can hold these quotes.
+    const std::string text = "\"crc32\":\"" + told->second + "\"";
+    const auto header = bytes_.begin() + 8;
+    const auto header_end = bytes_.begin() + static_cast<std::ptrdiff_t>(buffer_);
+    const auto place = std::search(header, header_end, text.begin(), text.end());
+    char expected[9] = "";
+    if (place != header_end && told->second.size() == 8) {
+      const auto digits = static_cast<std::size_t>(place - bytes_.begin()) + text.size() - 9;
+      std::snprintf(expected, sizeof expected, "%08x",
+                    Crc32()
+                        .add(bytes_.data(), digits)
+                        .add("00000000", 8)
+                        .add(bytes_.data() + digits + 8, bytes_.size() - digits - 8)
+                        .value());
+    }
+    if (told->second != expected)
+      fail("damaged: the checksum of the file is ", expected, ", its metadata say '",
+           detail::clipped(told->second), "'");
+  }
+
   Bytes bytes_;
   std::string name_;
   std::size_t buffer_ = 0;
   std::map<std::string, detail::TensorEntry> entries_;
   Metadata metadata_;
 };
-
-namespace detail {
-
-/// The JSON header of a file of these tensors. Throws PreconditionError as write_safetensors()
-/// does.
-template <class T>
-std::string safetensors_header(const std::vector<NamedTensor<T>>& tensors,
-                               const Metadata& metadata) {
-  nlohmann::json header = nlohmann::json::object();
-  if (!metadata.empty()) header["__metadata__"] = metadata;
-  std::size_t offset = 0;
-  for (const auto& [name, tensor] : tensors) {
-    require(name != "__metadata__", "write_safetensors: a tensor has the name '__metadata__', ",
-            "which is that of the metadata");
-    require(!header.contains(name), "write_safetensors: two tensors have the name '", name, "'");
-    require(tensor.shape().rank() >= 1, "write_safetensors: tensor '", name, "' is ",
-            tensor.shape(), ", expected rank 1 to 4");
-    std::vector<Index> shape;
-    for (int axis = 0; axis < tensor.shape().rank(); ++axis) shape.push_back(tensor.dim(axis));
-    const std::size_t end = offset + static_cast<std::size_t>(tensor.size()) * sizeof(T);
-    header[name] = {{"dtype", sizeof(T) == 4 ? "F32" : "F64"},
-                    {"shape", shape},
-                    {"data_offsets", {offset, end}}};
-    offset = end;
-  }
-  try {
-    return header.dump();
-  } catch (const nlohmann::json::exception& error) {
-    throw PreconditionError(
-        message("write_safetensors: a name or a text of the metadata is no UTF-8: ", error.what()));
-  }
-}
-
-}  // namespace detail
-
-/// Writes tensors (F32 or F64, as T is) and metadata; the tensors go out one by one, without a
-/// copy. An older file at `path` stays whole until the new one is. Throws IoError if it cannot be
-/// written; PreconditionError if two tensors have one name, one has that of the metadata or no
-/// extent, or a text is no UTF-8.
-template <class T>
-void write_safetensors(const std::filesystem::path& path,
-                       const std::vector<NamedTensor<T>>& tensors, const Metadata& metadata = {}) {
-  std::string text = detail::safetensors_header(tensors, metadata);
-  text.resize((text.size() + 7) / 8 * 8, ' ');
-  const std::uint64_t length = text.size();
-  AtomicFile file(path);
-  file.write(&length, sizeof length);
-  file.write(text.data(), text.size());
-  for (const auto& [name, tensor] : tensors)
-    file.write(tensor.data(), static_cast<std::size_t>(tensor.size()) * sizeof(T));
-  file.commit();
-}
 
 }  // namespace ddpm::DDPM_ABI::io
