@@ -34,9 +34,30 @@ TEST_CASE("cifar10: one batch, all batches, and what is none") {
   CHECK(contains(error(bad), "record 1 has label 10"));
   io::Bytes pickle(100, 0);
   pickle[0] = 0x80;
+  pickle[1] = 2;
   CHECK(contains(error(pickle), "Python version"));
 
+  io::Bytes tar(10240, 0);
+  const std::string magic = "ustar";
+  std::copy(magic.begin(), magic.end(), tar.begin() + 257);
+  CHECK(contains(error(tar), "tar archive"));
+  const std::string page = "\n<!DOCTYPE html>",
+                    pointer = "version https://git-lfs.github.com/spec/v1";
+  CHECK(contains(error({page.begin(), page.end()}), "web page"));
+  CHECK(contains(error({pointer.begin(), pointer.end()}), "Git LFS pointer"));
+  io::Bytes hundred(3074 * 3073, 0);  // whole records of both kinds
+  hundred[3073] = 99;
+  CHECK(contains(error(hundred), "CIFAR-100"));
+
   const TemporaryFolder folder;
+  const auto folder_error = [&] {
+    return error_of<IoError>([&] { data::read_cifar10<float>(folder.path); });
+  };
+  write(folder.path / "train.bin", {});
+  CHECK(contains(folder_error(), "data_batch_1.bin is missing; it is CIFAR-100"));
+  std::filesystem::remove(folder.path / "train.bin");
+  write(folder.path / "data_batch_1", {});
+  CHECK(contains(folder_error(), "Python version"));
   for (int batch = 1; batch <= 4; ++batch)
     write(folder.path / ("data_batch_" + std::to_string(batch) + ".bin"), cifar(batch));
   CHECK(contains(error_of<IoError>([&] { data::read_cifar10<float>(folder.path); }),

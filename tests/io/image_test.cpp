@@ -47,7 +47,7 @@ TEST_CASE("image: bad shapes, places and bytes are named") {
   io::write_image<float>(folder.path / "x.png", good);
   auto bytes = io::read_file(folder.path / "x.png");
   bytes.resize(bytes.size() / 2);
-  CHECK(contains(error_of<IoError>([&] { io::decode_image(bytes, 3, "f"); }), "damaged"));
+  CHECK(contains(error_of<IoError>([&] { io::decode_image(bytes, 3, "f"); }), "cut short"));
 }
 
 namespace {
@@ -181,5 +181,115 @@ TEST_CASE("image: pictures without pixels, and of more than are read, are named"
   CHECK(contains(error("P6\n0 0\n255\n"), "x: "));
   CHECK(contains(error("P6\n16000 16000\n255\n"), "16000 x 16000 pixels"));
   CHECK_THROWS_AS(io::fit_image({0, 0, 3, {}}, 8, 8), PreconditionError);
-  CHECK_NOTHROW(io::image_info(png(6000, 4000, 8, 2, {}), "x"));  // a photo of 24 million pixels
+  const io::Bytes photo(std::size_t{4000} * (1 + 3 * 6000), 0);  // of 24 million pixels
+  CHECK(io::image_info(png(6000, 4000, 8, 2, photo), "x").width == 6000);
+}
+
+namespace {
+
+/// One small picture of each kind, in a file that nothing stands behind.
+struct Picture {
+  std::string kind;
+  io::Bytes bytes;
+};
+std::vector<Picture> one_of_each() {
+  io::Bytes rows, rgb;
+  for (int h = 0; h < 5; ++h) {
+    rows.push_back(0);
+    for (int i = 0; i < 21; ++i) rows.push_back(static_cast<std::uint8_t>(h * 40 + i));
+  }
+  for (int i = 0; i < 8 * 8 * 3; ++i) rgb.push_back(static_cast<std::uint8_t>(i));
+  const std::string ppm = "P6 # a comment\n3 2\n255\nabcdefghijklmnopqr";
+  io::Bytes bmp{'B', 'M', 70, 0, 0, 0, 0, 0, 0, 0, 54, 0, 0, 0,  40,
+                0,   0,   0,  2, 0, 0, 0, 2, 0, 0, 0,  1, 0, 24, 0};
+  bmp.resize(54);
+  for (int i = 0; i < 16; ++i) bmp.push_back(static_cast<std::uint8_t>(10 * i));
+  const io::Bytes gif{'G', 'I', 'F', '8', '9', 'a', 2,   0,    2,    0,    0x80, 0,
+                      0,   0,   0,   0,   255, 255, 255, ',',  0,    0,    0,    0,
+                      2,   0,   2,   0,   0,   2,   3,   0x44, 0x02, 0x05, 0,    ';'};
+  return {{"png", png(7, 5, 8, 2, rows)},
+          {"jpeg", jpeg(8, 8, rgb, 1, true)},
+          {"bmp", bmp},
+          {"gif", gif},
+          {"ppm", {ppm.begin(), ppm.end()}}};
+}
+
+}  // namespace
+
+TEST_CASE("image: a picture that is cut anywhere is an error, whatever its kind") {
+  for (const Picture& picture : one_of_each()) {
+    const io::Bytes& bytes = picture.bytes;
+    CAPTURE(picture.kind);
+    CHECK(io::decode_image(bytes, 3, "x").pixels.size() > 0);
+    const std::size_t end =
+        picture.kind == "gif" ? bytes.size() - 1 : bytes.size();  // its last byte is ';'
+    for (std::size_t size = 0; size < end; ++size)
+      CHECK_THROWS_AS(
+          io::decode_image({bytes.begin(), bytes.begin() + std::ptrdiff_t(size)}, 3, "x"), IoError);
+  }
+}
+
+TEST_CASE("image: any flipped bit gives a picture of that size, or an error") {
+  for (const Picture& picture : one_of_each())
+    for (std::size_t bit = 0; bit < 8 * picture.bytes.size(); ++bit) {
+      auto damaged = picture.bytes;
+      damaged[bit / 8] ^= static_cast<std::uint8_t>(1U << bit % 8);
+      bool refused = false;
+      try {
+        const auto info = io::image_info(damaged, "x");
+        const auto image = io::decode_image(damaged, 1, "x");
+        CHECK(std::ssize(image.pixels) == info.height * info.width);
+      } catch (const IoError&) {
+        refused = true;
+      }
+      if (picture.kind == "png") CHECK(refused);  // it has checksums
+    }
+}
+
+TEST_CASE("image: PNM of any largest value") {
+  const auto decode = [](const std::string& text, Index channels) {
+    return io::decode_image({text.begin(), text.end()}, channels, "x").pixels;
+  };
+  const auto error = [&](const std::string& text) {
+    return error_of<IoError>([&] { decode(text, 1); });
+  };
+  using namespace std::string_literals;
+  CHECK(decode("P5 4 1 15\n\0\1\7\xf"s, 1) == io::Bytes{0, 17, 119, 255});
+  CHECK(decode("P5 3 1 1 \0\1\2"s, 1) == io::Bytes{0, 255, 255});  // beyond the largest
+  CHECK(decode("P5 2 1 65535\n\0\x80\xff\xff"s, 1) == io::Bytes{0, 255});
+  CHECK(decode("P5 2 1 1000\n\x01\xf4\x03\xe8"s, 1) == io::Bytes{128, 255});
+  CHECK(decode("P5\t#one\n# two\r2\v\f1 #three\n255\nab"s, 3) ==
+        io::Bytes{'a', 'a', 'a', 'b', 'b', 'b'});
+  CHECK(decode("P6 1 1 255\n\xff\0\0"s, 1) == io::Bytes{76});  // as PNG of that colour
+  CHECK(contains(error("P5 4 1 0\nabcd"), "largest value of 0"));
+  CHECK(contains(error("P5 4 1 65536\nabcd"), "expected 1 to 65535"));
+  CHECK(contains(error("P5 0 1 255\n"), "width of 0"));
+  CHECK(contains(error("P6" + std::string(1, '\n') + "72222222222222"), "width"));
+  CHECK(contains(error("P5 4 1 255\nabc"), "cut short"));
+  CHECK(contains(error("P5 -4 1 255\nabc"), "width"));
+  CHECK(contains(error("P64 1 255\nabc"), "no space"));
+  CHECK_THROWS_AS(decode("P6k"s, 1), IoError);
+}
+
+TEST_CASE("image: files that stb 2.27 could not bear") {
+  io::Bytes jpeg_counts{0xff, 0xd8, 0xff, 0xc4, 0x00, 0x13, 0x00, 0xff, 0xff};
+  jpeg_counts.resize(jpeg_counts.size() + 14, 0);
+  CHECK(contains(error_of<IoError>([&] { io::image_info(jpeg_counts, "x"); }), "Huffman"));
+  // One pixel, and megabytes behind it.
+  const auto bomb = png(1, 1, 8, 0, io::Bytes(100'000'000, 0));
+  CHECK(bomb.size() < 200'000);
+  CHECK(
+      contains(error_of<IoError>([&] { io::image_info(bomb, "x"); }), "more than its size needs"));
+}
+
+TEST_CASE("image: a picture far longer than wide is fitted in little memory") {
+  for (const Shape& size : {Shape{16384, 1}, Shape{1, 16384}, Shape{16000, 3}}) {
+    const Index height = size[0], width = size[1];
+    io::DecodedImage image{height, width, 1, io::Bytes(std::size_t(height * width), 100)};
+    image.pixels[std::size_t(height / 2 * width + width / 2)] = 200;  // in the middle
+    const auto fitted = io::fit_image(image, 512, 512);
+    CHECK(fitted.pixels.size() == 512 * 512);
+    CHECK(*std::max_element(fitted.pixels.begin(), fitted.pixels.end()) > 150);
+    CHECK(io::fit_image(image, 7, 300).pixels.size() == 7 * 300);
+  }
 }

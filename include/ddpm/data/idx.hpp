@@ -7,6 +7,7 @@
 #include <array>
 
 #include "ddpm/data/gzip.hpp"
+#include "ddpm/data/hint.hpp"
 #include "ddpm/data/image_set.hpp"
 
 namespace ddpm::DDPM_ABI::data {
@@ -15,47 +16,55 @@ namespace detail {
 
 struct IdxHeader {
   std::array<Index, 3> extents{1, 1, 1};
+  Index elements = 1;
   std::size_t size = 0;  ///< bytes before the elements
 };
 
-/// What bytes that are no IDX most often are.
-inline std::string idx_hint(const io::Bytes& bytes) {
-  const std::string start(bytes.begin(),
-                          bytes.begin() + std::min<std::ptrdiff_t>(16, std::ssize(bytes)));
-  if (start.starts_with("<!") || start.starts_with("<h")) return "; it is a web page";
-  if (start.starts_with("version https:/")) return "; it is a Git LFS pointer";
-  if (bytes.size() >= 4 && bytes[2] == 0 && bytes[3] == 0 && bytes[1] == 8)
-    return "; the header's bytes are swapped";
-  return "";
-}
-
-/// Reads and checks the header of an IDX of unsigned bytes with `rank` extents, and that the
-/// elements fill the rest exactly.
+/// Reads and checks the header of an IDX of unsigned bytes with `rank` extents.
 inline IdxHeader parse_idx_header(const io::Bytes& bytes, std::size_t rank,
                                   const std::string& name) {
   const auto fail = [&](const auto&... what) { throw IoError(message(name, ": ", what...)); };
   IdxHeader header;
   header.size = 4 + 4 * rank;
   if (bytes.size() < 4) fail("an IDX file of ", bytes.size(), " bytes");
+  const bool swapped = bytes[2] == 0 && bytes[3] == 0 && bytes[1] == 8;
   if (bytes[0] != 0 || bytes[1] != 0)
-    fail("not an IDX file, which begins with two zero bytes", idx_hint(bytes));
+    fail("not an IDX file, which begins with two zero bytes",
+         swapped ? "; the header's bytes are swapped" : file_hint(bytes));
   if (bytes[2] != 8) fail("IDX element type ", int{bytes[2]}, ", expected 8 (unsigned byte)");
-  if (bytes[3] != rank) fail("IDX of rank ", int{bytes[3]}, ", expected ", rank);
+  if (bytes[3] != rank)
+    fail("IDX of rank ", int{bytes[3]}, ", expected ", rank,
+         bytes[3] == 1   ? "; it holds labels"
+         : bytes[3] == 3 ? "; it holds images"
+                         : "");
   if (bytes.size() < header.size) fail("IDX header cut short after ", bytes.size(), " bytes");
-  Index elements = 1;
   for (std::size_t i = 0; i < rank; ++i) {
     const std::uint8_t* word = bytes.data() + 4 + 4 * i;
     const Index extent =
         Index{word[0]} << 24 | Index{word[1]} << 16 | Index{word[2]} << 8 | word[3];
     if (extent == 0) fail("IDX extent ", i, " is 0");
-    if (elements > (Index{1} << 40) / extent) fail("IDX extents multiply to more than 2^40");
+    if (header.elements > (Index{1} << 40) / extent) fail("IDX extents multiply to more than 2^40");
     header.extents[i] = extent;
-    elements *= extent;
+    header.elements *= extent;
   }
-  const Index rest = std::ssize(bytes) - static_cast<Index>(header.size);
-  if (rest != elements)
-    fail("the IDX header promises ", elements, " bytes of elements, the file has ", rest);
   return header;
+}
+
+/// Throws IoError unless the elements fill the rest of the file exactly.
+inline void check_idx_size(const IdxHeader& header, std::size_t bytes, const std::string& name) {
+  const Index rest = static_cast<Index>(bytes - header.size);
+  if (rest != header.elements)
+    throw IoError(message(name, ": the IDX header promises ", header.elements,
+                          " bytes of elements, the file has ", rest));
+}
+
+/// The bytes of an IDX file, plain or gzip. What gzip unpacks to is known from its first bytes.
+inline io::Bytes read_idx_bytes(const std::filesystem::path& path, std::size_t rank) {
+  const io::Bytes bytes = io::read_file(path);
+  if (!is_gzip(bytes)) return bytes;
+  const std::string name = path.string();
+  const auto header = parse_idx_header(gunzip_start(bytes, name, 16), rank, name);
+  return gunzip(bytes, name, header.size + static_cast<std::size_t>(header.elements));
 }
 
 }  // namespace detail
@@ -65,6 +74,7 @@ inline IdxHeader parse_idx_header(const io::Bytes& bytes, std::size_t rank,
 template <class T>
 ImageSet<T> parse_idx_images(const io::Bytes& bytes, const std::string& name) {
   const auto header = detail::parse_idx_header(bytes, 3, name);
+  detail::check_idx_size(header, bytes.size(), name);
   const auto& [N, H, W] = header.extents;
   return {{N, H, W, 1},
           io::Bytes(bytes.begin() + static_cast<std::ptrdiff_t>(header.size), bytes.end())};
@@ -74,20 +84,26 @@ ImageSet<T> parse_idx_images(const io::Bytes& bytes, const std::string& name) {
 /// Throws IoError with the path if it cannot be read or is not such a file.
 template <class T>
 ImageSet<T> read_idx_images(const std::filesystem::path& path) {
-  return parse_idx_images<T>(read_maybe_gzip(path), path.string());
+  return parse_idx_images<T>(detail::read_idx_bytes(path, 3), path.string());
+}
+
+/// Labels from the bytes of an IDX file (N), each below `classes`. `name` stands in errors.
+/// Throws IoError if the bytes are anything else, or a label is too large.
+inline std::vector<Index> parse_idx_labels(const io::Bytes& bytes, const std::string& name,
+                                           Index classes = 10) {
+  const auto header = detail::parse_idx_header(bytes, 1, name);
+  detail::check_idx_size(header, bytes.size(), name);
+  std::vector<Index> labels(bytes.begin() + static_cast<std::ptrdiff_t>(header.size), bytes.end());
+  for (std::size_t i = 0; i < labels.size(); ++i)
+    if (labels[i] >= classes)
+      throw IoError(message(name, ": label ", i, " is ", labels[i], ", expected below ", classes));
+  return labels;
 }
 
 /// Labels of an IDX file (N), plain or gzip, each below `classes`.
 /// Throws IoError with the path if it cannot be read, is not such a file, or a label is too large.
 inline std::vector<Index> read_idx_labels(const std::filesystem::path& path, Index classes = 10) {
-  const io::Bytes bytes = read_maybe_gzip(path);
-  const auto header = detail::parse_idx_header(bytes, 1, path.string());
-  std::vector<Index> labels(bytes.begin() + static_cast<std::ptrdiff_t>(header.size), bytes.end());
-  for (std::size_t i = 0; i < labels.size(); ++i)
-    if (labels[i] >= classes)
-      throw IoError(
-          message(path.string(), ": label ", i, " is ", labels[i], ", expected below ", classes));
-  return labels;
+  return parse_idx_labels(detail::read_idx_bytes(path, 1), path.string(), classes);
 }
 
 /// Images and labels from two IDX files, labels below `classes`. Throws IoError also if their

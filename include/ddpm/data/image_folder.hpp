@@ -148,7 +148,7 @@ class ImageFolder {
       if (kept_[i]) return kept_[i];
     }
     const std::filesystem::path& file = contents_.pictures[i];
-    const auto picture = io::decode_image(io::read_file(file), options_.channels, file.string());
+    const auto picture = io::decode_image(read_picture(file), options_.channels, file.string());
     auto pixels = std::make_shared<const io::Bytes>(
         io::fit_image(picture, options_.height, options_.width).pixels);
     const std::lock_guard lock(*mutex_);
@@ -157,6 +157,10 @@ class ImageFolder {
       kept_bytes_ += pixels->size();
     }
     return pixels;
+  }
+
+  static io::Bytes read_picture(const std::filesystem::path& file) {
+    return io::read_file(file, io::most_picture_bytes);
   }
 
   /// Throws at the first damaged picture, or leaves all of them out.
@@ -169,7 +173,7 @@ class ImageFolder {
         if (options_.skip_damaged)
           decoded(at);
         else
-          io::image_info(io::read_file(files[at]), files[at].string());
+          io::image_info(read_picture(files[at]), files[at].string());
       } catch (const IoError& error) {
         problems[at] = error.what();
       }

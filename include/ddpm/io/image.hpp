@@ -12,6 +12,11 @@
 #include "ddpm/core/tensor.hpp"
 #include "ddpm/io/exif.hpp"
 #include "ddpm/io/file.hpp"
+#include "ddpm/io/picture/bmp.hpp"
+#include "ddpm/io/picture/gif.hpp"
+#include "ddpm/io/picture/jpeg.hpp"
+#include "ddpm/io/picture/png.hpp"
+#include "ddpm/io/picture/pnm.hpp"
 #include "ddpm/io/stb.hpp"
 
 namespace ddpm::DDPM_ABI::io {
@@ -74,45 +79,59 @@ struct DecodedImage {
   Bytes pixels;
 };
 
-/// What a picture's header tells.
-struct ImageInfo {
-  Index height, width;
-  Index channels;  ///< in the file, 2 and 4 with alpha
-};
+using ImageInfo = picture::Info;
 
-/// Reads the header of a picture of up to 128 million pixels. `name` stands in errors.
-/// Throws IoError if the bytes are no such picture.
+/// A file of a picture is at most so large.
+inline constexpr std::size_t most_picture_bytes = std::size_t{256} << 20;
+
+/// Looks through the file of a picture, before a decoder sees it: PNG, JPEG, BMP, GIF or PNM of up
+/// to 16384 pixels a side and 128 million in all. `name` stands in errors.
+/// Throws IoError if the bytes are no such picture, or not a whole one.
 inline ImageInfo image_info(const Bytes& bytes, const std::string& name) {
-  const auto fail = [&](const std::string& what) { throw IoError(name + ": " + what); };
-  if (bytes.empty() || bytes.size() > (std::size_t{1} << 30))
-    fail(message("a picture of ", bytes.size(), " bytes"));
-  int width = 0, height = 0, channels = 0;
-  const int size = static_cast<int>(bytes.size());
-  if (stbi_info_from_memory(bytes.data(), size, &width, &height, &channels) == 0)
-    fail(message("no PNG, JPEG, BMP, GIF or PNM picture (", stbi_failure_reason(), ")"));
-  constexpr Index most = 128'000'000;
-  if (width < 1 || height < 1 || Index{width} * height > most)
-    fail(message(width, " x ", height, " pixels, expected 1 to ", most));
-  return {height, width, channels};
+  const picture::Reader file(bytes, name);
+  if (bytes.empty() || bytes.size() > most_picture_bytes)
+    file.fail("a picture of ", bytes.size(), " bytes, expected 1 to ", most_picture_bytes);
+  if (file.starts_with(picture::png_signature)) return picture::check_png(file);
+  if (file.starts_with("\xff\xd8")) return picture::check_jpeg(file);
+  if (file.starts_with("BM")) return picture::check_bmp(file);
+  if (file.starts_with("GIF87a") || file.starts_with("GIF89a")) return picture::check_gif(file);
+  if (file.starts_with("P5") || file.starts_with("P6")) return picture::check_pnm(file);
+  file.fail("no PNG, JPEG, BMP, GIF or PNM picture");
 }
 
 namespace detail {
 
-/// Pixels (r, g, b, alpha) over white, as `channels` channels; grey by the weights that stb takes.
+/// The grey of a colour, by the weights that stb takes.
+inline int grey(int red, int green, int blue) { return (red * 77 + green * 150 + blue * 29) >> 8; }
+
+/// A picture of grey or RGB pixels as one of `channels` channels.
+inline DecodedImage as_channels(const ImageInfo& info, Bytes pixels, Index channels) {
+  DecodedImage result{info.height, info.width, channels, std::move(pixels)};
+  if (info.channels == channels) return result;
+  const Bytes from = std::exchange(result.pixels, {});
+  for (std::size_t p = 0; p < from.size(); p += static_cast<std::size_t>(info.channels))
+    if (channels == 1)
+      result.pixels.push_back(static_cast<std::uint8_t>(grey(from[p], from[p + 1], from[p + 2])));
+    else
+      result.pixels.insert(result.pixels.end(), 3, from[p]);
+  return result;
+}
+
+/// Pixels (r, g, b, alpha) over white, as `channels` channels.
 inline Bytes over_white(const stbi_uc* rgba, Index pixels, Index channels) {
   Bytes result;
   result.reserve(static_cast<std::size_t>(pixels * channels));
   for (Index p = 0; p < pixels; ++p, rgba += 4) {
     int over[3];
     for (int c = 0; c < 3; ++c) over[c] = (rgba[c] * rgba[3] + 255 * (255 - rgba[3]) + 127) / 255;
-    if (channels == 1) over[0] = (over[0] * 77 + over[1] * 150 + over[2] * 29) >> 8;
+    if (channels == 1) over[0] = grey(over[0], over[1], over[2]);
     for (Index c = 0; c < channels; ++c) result.push_back(static_cast<std::uint8_t>(over[c]));
   }
   return result;
 }
 
 /// The picture upright, from how the camera was held (Exif orientation 1 to 8).
-inline DecodedImage upright(const DecodedImage& image, int orientation) {
+inline DecodedImage upright(DecodedImage image, int orientation) {
   if (orientation <= 1) return image;
   const bool turned = orientation >= 5, mirrored_x = orientation == 2 || orientation == 3 ||
                                                      orientation == 7 || orientation == 8;
@@ -141,6 +160,8 @@ inline DecodedImage upright(const DecodedImage& image, int orientation) {
 inline DecodedImage decode_image(const Bytes& bytes, Index channels, const std::string& name) {
   require(channels == 1 || channels == 3, "decode_image: ", channels, " channels, expected 1 or 3");
   const ImageInfo info = image_info(bytes, name);
+  if (bytes[0] == 'P')
+    return detail::as_channels(info, picture::decode_pnm({bytes, name}), channels);
   const bool alpha = info.channels == 2 || info.channels == 4;
   int width = 0, height = 0, in_file = 0;
   const std::unique_ptr<stbi_uc, void (*)(void*)> pixels(
@@ -149,12 +170,30 @@ inline DecodedImage decode_image(const Bytes& bytes, Index channels, const std::
       stbi_image_free);
   if (pixels == nullptr)
     throw IoError(message(name, ": damaged picture (", stbi_failure_reason(), ")"));
+  if (height != info.height || width != info.width)
+    throw IoError(message(name, ": damaged picture (it tells two sizes)"));
   const Index count = Index{width} * height;
-  const DecodedImage decoded{height, width, channels,
-                             alpha ? detail::over_white(pixels.get(), count, channels)
-                                   : Bytes(pixels.get(), pixels.get() + count * channels)};
-  return detail::upright(decoded, exif_orientation(bytes));
+  DecodedImage decoded{height, width, channels,
+                       alpha ? detail::over_white(pixels.get(), count, channels)
+                             : Bytes(pixels.get(), pixels.get() + count * channels)};
+  return detail::upright(std::move(decoded), exif_orientation(bytes));
 }
+
+namespace detail {
+
+/// The middle of a picture.
+inline DecodedImage middle_of(const DecodedImage& image, Index height, Index width) {
+  DecodedImage result{height, width, image.channels, {}};
+  for (Index h = 0; h < height; ++h) {
+    const auto row = image.pixels.begin() +
+                     (((image.height - height) / 2 + h) * image.width + (image.width - width) / 2) *
+                         image.channels;
+    result.pixels.insert(result.pixels.end(), row, row + width * image.channels);
+  }
+  return result;
+}
+
+}  // namespace detail
 
 /// The picture resized so that it covers height x width, then cropped to its middle.
 /// Throws PreconditionError unless both are 1 to 16384 and the picture has pixels.
@@ -163,6 +202,15 @@ inline DecodedImage fit_image(const DecodedImage& image, Index height, Index wid
           " x ", width, ", expected 1 to 16384 each");
   require(image.height >= 1 && image.width >= 1, "fit_image: a picture of ", image.height, " x ",
           image.width, " pixels");
+  // Of a picture that is far longer than wide most would be resized only to be cropped away.
+  constexpr Index longest = 8;
+  const auto most = [](Index other, Index own_fit, Index other_fit) {
+    return std::max<Index>(1, longest * ((other * own_fit + other_fit - 1) / other_fit));
+  };
+  const Index tall_enough = std::min(image.height, most(image.width, height, width));
+  const Index wide_enough = std::min(image.width, most(image.height, width, height));
+  if (tall_enough < image.height || wide_enough < image.width)
+    return fit_image(detail::middle_of(image, tall_enough, wide_enough), height, width);
   const double factor =
       std::max(double(height) / double(image.height), double(width) / double(image.width));
   const Index tall = std::max(height, Index(std::llround(double(image.height) * factor)));
@@ -181,13 +229,7 @@ inline DecodedImage fit_image(const DecodedImage& image, Index height, Index wid
                                        narrow(tall), 0, narrow(image.channels)) == 1;
 #endif
   if (!done) throw std::bad_alloc();
-  DecodedImage cropped{height, width, image.channels, {}};
-  for (Index h = 0; h < height; ++h) {
-    const auto row = resized.pixels.begin() +
-                     (((tall - height) / 2 + h) * wide + (wide - width) / 2) * image.channels;
-    cropped.pixels.insert(cropped.pixels.end(), row, row + width * image.channels);
-  }
-  return cropped;
+  return detail::middle_of(resized, height, width);
 }
 
 }  // namespace ddpm::DDPM_ABI::io

@@ -1,5 +1,4 @@
-// The one place that includes stb, private to each translation unit. Formats: PNG, JPEG, BMP, GIF,
-// PNM.
+// The one place that includes stb, private to each translation unit. Formats: PNG, JPEG, BMP, GIF.
 //
 // SPDX-License-Identifier: MIT
 #pragma once
@@ -10,7 +9,6 @@
 #define STBI_ONLY_JPEG
 #define STBI_ONLY_BMP
 #define STBI_ONLY_GIF
-#define STBI_ONLY_PNM
 #define STBI_NO_STDIO
 #define STBI_NO_LINEAR
 #define STBI_NO_HDR
