@@ -78,6 +78,39 @@ class TimestepSampler {
     if (warm()) accumulate();
   }
 
+  /// What loss_second_moment knows: (T, history + 1), the last losses of each timestep and how many
+  /// it was ever told. Of the others (1, history + 1) zeros.
+  Tensor<double> memory() const {
+    Tensor<double> result({std::max<Index>(1, std::ssize(counts_)), history + 1}, 0.0);
+    const View<double> rows = result;
+    for (Index t = 0; t < std::ssize(counts_); ++t) {
+      std::copy_n(losses_.begin() + t * history, history, rows.row(t));
+      rows.row(t)[history] = static_cast<double>(counts_[static_cast<std::size_t>(t)]);
+    }
+    return result;
+  }
+  /// Goes on from what memory() gave. Throws PreconditionError if it is of another kind of sampler
+  /// or has values that no sampler could give.
+  void restore(const Tensor<double>& memory) {
+    require_shape("TimestepSampler::restore: memory", memory.shape(), this->memory().shape());
+    const View<const double> rows = memory;
+    for (Index t = 0; t < memory.dim(0); ++t) {
+      const double count = rows.row(t)[history];
+      require(count >= 0 && count < 0x1p53 && count == std::floor(count) &&
+                  std::all_of(rows.row(t), rows.row(t) + history,
+                              [](double loss) { return std::isfinite(loss); }),
+              "TimestepSampler::restore: no losses at timestep ", t, ", or ", count, " of them");
+    }
+    seen_ = 0;
+    for (Index t = 0; t < std::ssize(counts_); ++t) {
+      std::copy_n(rows.row(t), history, losses_.begin() + t * history);
+      Index& count = counts_[static_cast<std::size_t>(t)];
+      count = static_cast<Index>(rows.row(t)[history]);
+      if (count >= history) ++seen_;
+    }
+    if (!counts_.empty() && warm()) accumulate();
+  }
+
   /// True once every timestep has its history: until then draws are uniform.
   bool warm() const { return seen_ == T_; }
 

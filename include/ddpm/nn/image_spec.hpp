@@ -27,6 +27,12 @@ struct ImageSpec {
   /// The shape of `count` such images.
   Shape shape(Index count) const { return {count, height, width, channels}; }
 
+  /// Values that the first and last layers and the classes have at least, where those layers have
+  /// `features` channels.
+  double fewest_values(double features) const {
+    return features * (10 * static_cast<double>(channels) + 4 * static_cast<double>(classes));
+  }
+
   /// Throws PreconditionError that names the first field out of range; `config` stands in it.
   void validate(const char* config) const {
     require(channels >= 1, config, ": image.channels is ", channels, ", expected at least 1");

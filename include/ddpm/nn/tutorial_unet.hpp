@@ -35,13 +35,24 @@ struct TutorialUNetConfig {
     require(!levels.empty() && levels.size() <= 16, "TutorialUNetConfig: ", levels.size(),
             " levels, expected 1 to 16");
     for (const Index channels : levels)
-      require(channels >= 4, "TutorialUNetConfig: a level has ", channels,
-              " channels, expected at least 4");
+      require(channels >= 4 && channels <= (Index{1} << 20), "TutorialUNetConfig: a level has ",
+              channels, " channels, expected 4 to 1048576");
     for (const Index level : attention_levels)
       require(level >= 0 && level < static_cast<Index>(levels.size()),
               "TutorialUNetConfig: attention level ", level, ", expected 0 to ", levels.size() - 1);
     require(dropout >= 0 && dropout < 1, "TutorialUNetConfig: dropout is ", dropout,
             ", expected [0, 1)");
+  }
+
+  /// The network has more values than that, see UNetConfig.
+  double fewest_values() const {
+    const double first = levels.empty() ? 0 : static_cast<double>(levels[0]);
+    double values = image.fewest_values(first) + 20 * first * first;
+    for (const Index level : levels) {
+      const double width = static_cast<double>(level);
+      values += 36 * width * width;
+    }
+    return values;
   }
 
   static constexpr auto later_fields = ImageSpec::later_fields;

@@ -59,16 +59,31 @@ struct UNetConfig {
   /// Throws PreconditionError that names the first field out of range.
   void validate() const {
     image.validate("UNetConfig");
-    require(channels >= 4, "UNetConfig: channels is ", channels, ", expected at least 4");
+    require(channels >= 4 && channels <= 65536, "UNetConfig: channels is ", channels,
+            ", expected 4 to 65536");
     require(!multipliers.empty() && multipliers.size() <= 16, "UNetConfig: ", multipliers.size(),
             " multipliers, expected 1 to 16 levels");
     for (const Index multiplier : multipliers)
-      require(multiplier >= 1, "UNetConfig: a multiplier is ", multiplier, ", expected at least 1");
-    require(blocks >= 1, "UNetConfig: blocks is ", blocks, ", expected at least 1");
+      require(multiplier >= 1 && multiplier <= 65536, "UNetConfig: a multiplier is ", multiplier,
+              ", expected 1 to 65536");
+    require(blocks >= 1 && blocks <= 65536, "UNetConfig: blocks is ", blocks,
+            ", expected 1 to 65536");
     for (const Index level : attention_levels)
       require(level >= 0 && level < static_cast<Index>(multipliers.size()),
               "UNetConfig: attention level ", level, ", expected 0 to ", multipliers.size() - 1);
     require(dropout >= 0 && dropout < 1, "UNetConfig: dropout is ", dropout, ", expected [0, 1)");
+  }
+
+  /// The network has more values than that. In double and before validate(), so that whatever
+  /// numbers a damaged file holds, they neither overflow nor make anybody allocate.
+  double fewest_values() const {
+    const double c = static_cast<double>(channels);
+    double values = image.fewest_values(c) + 20 * c * c;
+    for (const Index multiplier : multipliers) {
+      const double width = c * static_cast<double>(multiplier);
+      values += (2 * static_cast<double>(blocks) + 1) * 9 * width * width;
+    }
+    return values;
   }
 
   static constexpr auto later_fields = ImageSpec::later_fields;

@@ -88,6 +88,16 @@ class Adam {
   /// Updates made.
   Index steps() const { return steps_; }
 
+  /// The running means of gradients and of their squares, one tensor a parameter; handles: what is
+  /// written to them counts.
+  const std::vector<Tensor<T>>& first_moments() const { return first_; }
+  const std::vector<Tensor<T>>& second_moments() const { return second_; }
+  /// Goes on as after so many updates. Throws PreconditionError if steps < 0.
+  void resume_at(Index steps) {
+    require(steps >= 0, "Adam::resume_at: ", steps, " steps, must not be negative");
+    steps_ = steps;
+  }
+
  private:
   std::vector<Variable<T>> parameters_;
   AdamOptions options_;

@@ -38,6 +38,12 @@ class Ema {
       require_shape("Ema: average", average_[i].shape(), source_[i].shape());
   }
 
+  /// Goes on as after so many updates. Throws PreconditionError if updates < 0.
+  void resume_at(Index updates) {
+    require(updates >= 0, "Ema::resume_at: ", updates, " updates, must not be negative");
+    updates_ = updates;
+  }
+
   void update() { for_each_block(blocks_, next_update()); }
 
   /// Begins an update: a function that blends one Block, to be called once for each block of the

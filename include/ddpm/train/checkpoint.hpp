@@ -4,53 +4,38 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <iostream>
+
 #include "ddpm/core/random.hpp"
 #include "ddpm/diffusion/scheduler.hpp"
 #include "ddpm/io/safetensors.hpp"
 #include "ddpm/nn/module.hpp"
-#include "ddpm/train/config_text.hpp"
+#include "ddpm/train/run_state.hpp"
 
 namespace ddpm::DDPM_ABI {
 
 /// Writes the weights of `network` and both configurations. An older file at `path` stays whole
-/// until the new one is. Throws IoError.
+/// until the new one is. Throws IoError; NonFiniteError if a weight is not finite.
 template <class T, class Network>
 void save_checkpoint(const std::filesystem::path& path, const Network& network,
                      const Scheduler<T>& scheduler) {
-  std::vector<io::NamedTensor<T>> tensors;
-  for (const auto& [name, parameter] : nn::named_parameters<T>(network))
-    tensors.push_back({name, parameter.value()});
-  io::Metadata metadata{{"format", "ddpm"}, {"network", Network::network_name}};
-  metadata["version"] =
-      message(DDPM_VERSION_MAJOR, ".", DDPM_VERSION_MINOR, ".", DDPM_VERSION_PATCH);
-  write_config(network.config, "network", metadata);
-  write_config(scheduler.config(), "scheduler", metadata);
-  io::write_safetensors(path, tensors, metadata);
+  std::vector<io::StoredTensor> tensors;
+  for (const auto& [name, parameter] : nn::named_parameters<T>(network)) {
+    tensors.emplace_back(name, parameter.value());
+    detail::check_finite(tensors.back());
+  }
+  io::write_safetensors(path, tensors, detail::model_metadata(network, scheduler));
 }
 
-/// Copies the file's tensors into the parameters of the same names.
-/// Throws IoError that lists every missing, unknown and misshapen tensor; the network is then
-/// untouched.
+/// Copies the file's tensors into the parameters of the same names; what a run state has beside
+/// them is passed over. Throws IoError that lists every missing, unknown and misshapen tensor; the
+/// network is then untouched.
 template <class T, class Network>
 void load_weights(const io::Safetensors& file, const std::string& source, const Network& network) {
-  const auto parameters = nn::named_parameters<T>(network);
-  std::string problems;
-  std::map<std::string, bool> known;
-  for (const auto& [name, parameter] : parameters) {
-    known[name] = true;
-    if (!file.contains(name))
-      problems += message("\n  missing: ", name, " ", parameter.shape());
-    else if (file.shape(name) != parameter.shape())
-      problems +=
-          message("\n  shape: ", name, " is ", file.shape(name), ", expected ", parameter.shape());
-  }
-  for (const std::string& name : file.names())
-    if (!known.contains(name)) problems += message("\n  unknown: ", name);
-  if (!problems.empty()) throw IoError(message(source, " does not fit the network:", problems));
-  for (const auto& [name, parameter] : parameters) {
-    const Tensor<T> stored = file.tensor<T>(name);
-    std::copy(stored.begin(), stored.end(), parameter.value().begin());
-  }
+  std::vector<io::NamedTensor<T>> targets;
+  for (const auto& [name, parameter] : nn::named_parameters<T>(network))
+    targets.push_back({name, parameter.value()});
+  detail::load_tensors(file, source, targets, detail::training_prefix);
 }
 
 /// A network and the scheduler it was trained with.
@@ -59,6 +44,26 @@ struct Checkpoint {
   Network network;
   Scheduler<T> scheduler;
 };
+
+/// The newest run state in a folder that can be read, none if there is none. A line on standard
+/// error tells of each that is damaged.
+inline std::optional<std::filesystem::path> latest_run_state(const std::filesystem::path& folder) {
+  // A run that goes on may remove a state between its listing and its reading: then look again.
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    auto states = run_states(folder);
+    for (; !states.empty(); states.pop_back()) {
+      try {
+        io::Safetensors::read(states.back());
+        return states.back();
+      } catch (const IoError& error) {
+        if (!std::filesystem::exists(states.back())) break;
+        std::cerr << "warning: passed over " << error.what() << '\n';
+      }
+    }
+    if (states.empty()) break;
+  }
+  return std::nullopt;
+}
 
 /// Which network a checkpoint holds: Network::network_name. Throws IoError if it is none of ours.
 inline std::string checkpoint_network(const io::Safetensors& file, const std::string& source) {
@@ -79,6 +84,12 @@ Checkpoint<T, Network> load_checkpoint(const std::filesystem::path& path) {
     throw IoError(message(source, ": holds a ", kind, ", expected a ", Network::network_name));
   const auto config = read_config<typename Network::Config>(file.metadata(), "network", source);
   const auto scheduler = read_config<SchedulerConfig>(file.metadata(), "scheduler", source);
+  if constexpr (requires { config.fewest_values(); }) {  // before anything of that size is made
+    const auto values = static_cast<double>(file.value_count());
+    if (config.fewest_values() > values)
+      throw IoError(message(source, ": its configuration needs more than ", config.fewest_values(),
+                            " values, the file has ", values));
+  }
   try {
     Checkpoint<T, Network> result{Network(config, Rng(0)), Scheduler<T>(scheduler)};
     load_weights<T>(file, source, result.network);

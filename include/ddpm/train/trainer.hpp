@@ -4,19 +4,28 @@
 // Image number i of the run takes its t and its noise from random stream i, whatever the batch
 // (uniform timesteps; see TimestepSampling for the others).
 //
+// A run that was saved goes on, in another process too, as if it had never stopped: bit for bit.
+//
 // SPDX-License-Identifier: MIT
 #pragma once
 
 #include <functional>
 
+#include "ddpm/data/digest.hpp"
 #include "ddpm/data/loader.hpp"
 #include "ddpm/nn/unet.hpp"
 #include "ddpm/optim/clip.hpp"
 #include "ddpm/optim/ema.hpp"
+#include "ddpm/train/run_state.hpp"
+#include "ddpm/train/saver.hpp"
 #include "ddpm/train/trainable.hpp"
 #include "ddpm/train/trainer_options.hpp"
 
 namespace ddpm::DDPM_ABI {
+
+namespace io {
+class Safetensors;
+}
 
 /// What a callback of fit() gets after an update.
 struct TrainingStep {
@@ -46,33 +55,43 @@ class Trainer {
         handles_(nn::parameters<T>(network)),
         adam_(handles_, options.adam),
         ema_(handles_, nn::parameters<T>(ema_network_), {options.ema_decay, options.ema_warmup}),
-        learning_rate_{options.learning_rate, options.warmup_steps, options.decay, options.steps} {
+        learning_rate_{options.learning_rate, options.warmup_steps, options.decay, options.steps},
+        saver_(options.save) {
     check_loss(options.loss, scheduler);
     learning_rate_.validate();
   }
 
   /// Makes options.steps updates on a data set (data/dataset.hpp), whose labels, if it has any, are
   /// in [0, network.classes()) or no_label. A second call goes on from the first: same moments,
-  /// same average, next images. Throws PreconditionError if the data do not fit the network;
-  /// NonFiniteError as soon as loss or gradient stop being finite; the weights are then those of
-  /// the last good update.
+  /// same average, next images; a cosine begins anew. After resume() it is the call that was saved
+  /// which goes on: it makes what is left of options.steps updates, maybe none. Where
+  /// options.save names a folder, run states are written there meanwhile and at the end.
+  /// Throws PreconditionError if the data do not fit the network, or are others than those of the
+  /// run that is resumed; NonFiniteError as soon as loss or gradient stop being finite; the weights
+  /// are then those of the last good update.
   template <data::Dataset<T> D>
   void fit(const D& data, const OnStep& on_step = {}) {
-    data::Loader<T> loader(data,
-                           {options_.batch_size, options_.seed, options_.horizontal_flip, drawn_});
+    data::Loader<T> loader(
+        data, {options_.batch_size, options_.seed, options_.horizontal_flip, position_.drawn});
     take_shape(data.image_shape());
     check_classes(data);
-    ProgressDisplay progress("training", options_.steps, options_.progress);
-    stopped_ = false;
-    learning_rate_.start = adam_.steps();
+    take_digest(data::digest<T>(data));
+    saver_.begin(steps(), resumed_);
+    if (!resumed_) position_.fit_start = steps();
+    resumed_ = stopped_ = false;
+    learning_rate_.start = position_.fit_start;
     set_steps(options_.steps);
-    for (Index i = 1; i <= steps_ && !stopped_; ++i) {
+    ProgressDisplay progress("training", steps_, options_.progress);
+    for (Index i = steps() - position_.fit_start + 1; i <= steps_ && !stopped_; ++i) {
       const TrainingStep result = update(loader);
-      drawn_ = loader.drawn();
+      position_.drawn = loader.drawn();
       progress.set_steps(steps_);
       progress.update(i, options_.batch_size * options_.accumulation, result.loss);
       if (on_step) on_step(*this, result);
+      if (i < steps_ && !stopped_ && saver_.due(steps())) saver_.start(snapshot(true), steps());
     }
+    if (saver_.active()) saver_.start(snapshot(false), steps());
+    saver_.finish();
   }
   /// The same on images (N, H, W, C) in [-1, 1].
   void fit(const Tensor<T>& images, const OnStep& on_step = {}) {
@@ -95,8 +114,120 @@ class Trainer {
   const Network& model() const { return network_; }
   /// Updates made.
   Index steps() const { return adam_.steps(); }
+  /// Mean loss of the last hundred updates or so; 0 before the first.
+  double mean_loss() const {
+    return position_.mean_loss_weight > 0 ? position_.mean_loss / position_.mean_loss_weight : 0;
+  }
+
+  /// Writes a run state: all that the next update depends on. An older file at `path` stays whole
+  /// until the new one is. Throws IoError; NonFiniteError if a value is not finite.
+  void save(const std::filesystem::path& path) const { snapshot(false).write(path); }
+
+  /// Takes over a run state that a trainer with the same network, scheduler and options wrote;
+  /// only options.steps may be others, and what is no part of the run's description. The next
+  /// fit() goes on where that run was. Needs io/safetensors.hpp.
+  /// Throws IoError if the file is damaged or no run state, or lists every difference; the trainer
+  /// is then untouched.
+  template <class File = io::Safetensors>
+  void resume(const std::filesystem::path& path) {
+    const std::string source = path.string();
+    const File file = File::read(path);
+    const io::Metadata& stored = file.metadata();
+    if (!stored.contains("run.steps"))
+      throw IoError(message(source,
+                            ": no run state; weights without the rest of a run can be "
+                            "sampled, but training cannot go on from them"));
+    io::Metadata here = describe();
+    // May be others; the size of the images is the data's.
+    for (const char* key : {"trainer.steps", "network.image_height", "network.image_width"})
+      if (stored.contains(key) && here.contains(key)) here[key] = stored.at(key);
+    const std::string problems =
+        detail::differences(stored, here, {"network", "scheduler.", "trainer.", "type"});
+    if (!problems.empty())
+      throw IoError(message(source, " is the state of another run:", problems));
+    const auto position = read_config<RunPosition>(stored, "run", source);
+    const auto digest = read_config<data::Digest>(stored, "data", source);
+    load(file, source);
+    adam_.resume_at(position.steps);
+    ema_.resume_at(position.steps);
+    position_ = position;
+    digest_ = digest;
+    resumed_ = true;
+    if (digest.images > 0) take_shape({digest.height, digest.width, digest.channels});
+  }
 
  private:
+  /// The run in words, with its place.
+  io::Metadata describe() const {
+    io::Metadata metadata = detail::model_metadata(network_, scheduler_);
+    write_config(options_, "trainer", metadata);
+    RunPosition position = position_;
+    position.steps = steps();
+    write_config(position, "run", metadata);
+    metadata["type"] = sizeof(T) == 4 ? "F32" : "F64";
+    write_config(digest_, "data", metadata);
+    return metadata;
+  }
+
+  /// Every tensor of the run, handles, by the names of the file.
+  std::vector<io::NamedTensor<T>> tensors() const {
+    std::vector<io::NamedTensor<T>> result;
+    for (const auto& [name, parameter] : nn::named_parameters<T>(ema_network_))
+      result.push_back({name, parameter.value()});
+    const auto add = [&](const char* kind, std::size_t i, const Tensor<T>& tensor) {
+      result.push_back({message(detail::training_prefix, kind, parameters_[i].name), tensor});
+    };
+    for (std::size_t i = 0; i < parameters_.size(); ++i) {
+      add("weights.", i, parameters_[i].parameter.value());
+      add("adam.first.", i, adam_.first_moments()[i]);
+      add("adam.second.", i, adam_.second_moments()[i]);
+    }
+    return result;
+  }
+
+  /// What a run state holds, as it is now; not `copy`: as it is when it is written.
+  RunSnapshot snapshot(bool copy) const {
+    struct Values {
+      std::vector<io::NamedTensor<T>> tensors;
+      Tensor<double> timesteps;
+    };
+    const auto values = std::make_shared<Values>(Values{tensors(), timesteps_.memory()});
+    RunSnapshot result{{}, describe(), values};
+    for (auto& [name, tensor] : values->tensors) {
+      if (copy) tensor = tensor.clone();
+      result.tensors.emplace_back(name, tensor);
+    }
+    result.tensors.emplace_back(timesteps_name, values->timesteps);
+    return result;
+  }
+
+  /// Takes the tensors of a run state. Throws IoError if they do not fit; nothing is changed then.
+  template <class File>
+  void load(const File& file, const std::string& source) {
+    TimestepSampler timesteps(options_.timestep_sampling, scheduler_.timesteps());
+    const Tensor<double> memory = timesteps.memory();
+    if (!file.contains(timesteps_name) || file.shape(timesteps_name) != memory.shape())
+      throw IoError(message(source, ": no '", timesteps_name, "' ", memory.shape()));
+    try {
+      timesteps.restore(file.template tensor<double>(timesteps_name));
+    } catch (const PreconditionError& error) {
+      throw IoError(message(source, ": ", error.what()));
+    }
+    detail::load_tensors(file, source, tensors(), timesteps_name);
+    timesteps_ = std::move(timesteps);
+  }
+
+  /// The data of this fit(). Throws PreconditionError if a resumed run had others.
+  void take_digest(const data::Digest& digest) {
+    io::Metadata stored, here;
+    write_config(digest_, "data", stored);
+    write_config(digest, "data", here);
+    const bool known = resumed_ && digest_.images > 0;
+    const std::string problems = known ? detail::differences(stored, here, {"data."}) : "";
+    require(problems.empty(), "Trainer::fit: the resumed run had other data:", problems);
+    digest_ = digest;
+  }
+
   /// Throws PreconditionError unless images (H, W, C) fit the network, and tells it their size.
   void take_shape(const Shape& image) {
     const Index channels = network_.sample_shape(1)[3];
@@ -138,6 +269,8 @@ class Trainer {
     const double rate = learning_rate_.at(step);
     // Clipping, Adam and the average in one pass over memory.
     adam_.step(rate, optim::clip_factor(norm, options_.max_grad_norm), ema_.next_update());
+    position_.mean_loss = 0.99 * position_.mean_loss + 0.01 * loss;
+    position_.mean_loss_weight = 0.99 * position_.mean_loss_weight + 0.01;
     return {step + 1, loss, norm, rate};
   }
 
@@ -182,6 +315,8 @@ class Trainer {
     return parameters_.front().name;  // finite values whose squares overflow
   }
 
+  static constexpr const char* timesteps_name = "training.timesteps";
+
   TrainerOptions options_;
   Network network_, ema_network_;
   Scheduler<T> scheduler_;
@@ -191,9 +326,12 @@ class Trainer {
   optim::Adam<T> adam_;
   optim::Ema<T> ema_;
   optim::LearningRate learning_rate_;
-  Index drawn_ = 0;  ///< images seen
-  Index steps_ = 1;  ///< of the fit() that runs
+  RunPosition position_;  ///< but for the updates made, which are Adam's
+  data::Digest digest_;   ///< of the last data
+  Index steps_ = 1;       ///< of the fit() that runs
   bool stopped_ = false;
+  bool resumed_ = false;  ///< and no fit() since
+  RunSaver saver_;
 };
 
 }  // namespace ddpm::DDPM_ABI

@@ -11,6 +11,21 @@
 
 namespace ddpm::DDPM_ABI {
 
+/// When fit() writes a run state by itself, see Trainer::save(), and how many it leaves.
+struct SaveOptions {
+  std::string folder = {};  ///< where; empty: no state is written
+  double minutes = 1;       ///< between two states, by the clock; 0: not by the clock
+  Index steps = 0;          ///< updates between two states; 0: not by their number
+  Index keep = 2;           ///< states that stay, the newest, at least 1
+
+  /// Throws PreconditionError that names the first field out of range.
+  void validate() const {
+    require(minutes >= 0, "SaveOptions: minutes is ", minutes, ", must not be negative");
+    require(steps >= 0, "SaveOptions: steps is ", steps, ", must not be negative");
+    require(keep >= 1, "SaveOptions: keep is ", keep, ", expected at least 1");
+  }
+};
+
 struct TrainerOptions {
   Index batch_size = 64;        ///< images of one forward pass, at least 1
   Index steps = 2000;           ///< updates of one fit(), at least 1
@@ -28,7 +43,9 @@ struct TrainerOptions {
   bool horizontal_flip = false;  ///< mirror images at random
   std::uint64_t seed = 0;        ///< of data order, timesteps, noise, dropout
   optim::AdamOptions adam = {};
-  Progress progress = Progress::automatic;  ///< what is shown; no part of the run's description
+  // What follows is no part of the run's description: it may be another when the run goes on.
+  Progress progress = Progress::automatic;  ///< what is shown
+  SaveOptions save = {};
 
   /// Throws PreconditionError that names the first field out of range. (Those of learning rate,
   /// average, loss and Adam are checked by these.)
@@ -45,6 +62,7 @@ struct TrainerOptions {
             ", must be positive");
     require(label_dropout >= 0 && label_dropout <= 1, "TrainerOptions: label_dropout is ",
             label_dropout, ", expected [0, 1]");
+    save.validate();
   }
 
   /// Names every field that describes the run once, as a module its members.

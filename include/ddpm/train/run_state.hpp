@@ -1,0 +1,145 @@
+// The state of a training run as a file: everything that the next update depends on. The layout is
+// safetensors; docs/files.md lists what is in it. A run state is a checkpoint too: under their own
+// names it has the averaged weights, the rest is named "training...".
+//
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <charconv>
+#include <optional>
+
+#include "ddpm/io/safetensors_writer.hpp"
+#include "ddpm/nn/module.hpp"
+#include "ddpm/train/config_text.hpp"
+
+namespace ddpm::DDPM_ABI {
+
+/// Where a run is.
+struct RunPosition {
+  Index steps = 0;              ///< updates made
+  Index drawn = 0;              ///< images seen
+  Index fit_start = 0;          ///< updates made before the fit() that runs
+  double mean_loss = 0;         ///< of the last hundred updates or so, times its weight
+  double mean_loss_weight = 0;  ///< rises from 0 to 1
+
+  static void fields(auto& self, auto&& visit) {
+    visit("steps", self.steps);
+    visit("drawn", self.drawn);
+    visit("fit_start", self.fit_start);
+    visit("mean_loss", self.mean_loss);
+    visit("mean_loss_weight", self.mean_loss_weight);
+  }
+};
+
+namespace detail {
+
+inline constexpr std::string_view training_prefix = "training.";
+
+/// Network and scheduler in words, as checkpoints have them.
+template <class Network, class Scheduler>
+io::Metadata model_metadata(const Network& network, const Scheduler& scheduler) {
+  io::Metadata metadata{{"format", "ddpm"}};
+  metadata["version"] =
+      message(DDPM_VERSION_MAJOR, ".", DDPM_VERSION_MINOR, ".", DDPM_VERSION_PATCH);
+  if constexpr (requires {
+                  Network::network_name;
+                  network.config;
+                }) {
+    metadata["network"] = Network::network_name;
+    write_config(network.config, "network", metadata);
+  }
+  write_config(scheduler.config(), "scheduler", metadata);
+  return metadata;
+}
+
+/// Throws NonFiniteError that names the tensor if it has a value that is not finite.
+inline void check_finite(const io::StoredTensor& tensor) {
+  const auto check = [&]<class T>(const T* values) {
+    for (Index i = 0; i < tensor.shape.size(); ++i)
+      if (!std::isfinite(values[i]))
+        throw NonFiniteError(message("not saved: '", tensor.name, "' has the value ", values[i]));
+  };
+  if (tensor.value_bytes == sizeof(float))
+    check(static_cast<const float*>(tensor.data));
+  else
+    check(static_cast<const double*>(tensor.data));
+}
+
+/// One line for each key in which two descriptions differ, of those that begin with `prefixes`.
+inline std::string differences(const io::Metadata& stored, const io::Metadata& here,
+                               std::initializer_list<std::string_view> prefixes) {
+  const auto listed = [&](const std::string& key) {
+    return std::any_of(prefixes.begin(), prefixes.end(),
+                       [&](std::string_view prefix) { return key.starts_with(prefix); });
+  };
+  io::Metadata keys = stored;
+  keys.insert(here.begin(), here.end());
+  const auto text = [](const io::Metadata& metadata, const std::string& key) {
+    const auto found = metadata.find(key);
+    return found == metadata.end() ? std::string("nothing") : found->second;
+  };
+  std::string lines;
+  for (const auto& [key, value] : keys)
+    if (listed(key) && text(stored, key) != text(here, key))
+      lines +=
+          message("\n  ", key, ": ", text(stored, key), " in the file, ", text(here, key), " here");
+  return lines;
+}
+
+/// Copies the tensors of a file into those of the same names. Tensors of the file whose names begin
+/// with `passed_over` are left out. Throws IoError that lists every missing, unknown and misshapen
+/// tensor; nothing is then copied.
+template <class T, class File>
+void load_tensors(const File& file, const std::string& source,
+                  const std::vector<io::NamedTensor<T>>& targets,
+                  std::string_view passed_over = {}) {
+  std::string problems;
+  std::map<std::string, bool> known;
+  for (const auto& [name, target] : targets) {
+    known[name] = true;
+    if (!file.contains(name))
+      problems += message("\n  missing: ", name, " ", target.shape());
+    else if (file.shape(name) != target.shape())
+      problems +=
+          message("\n  shape: ", name, " is ", file.shape(name), ", expected ", target.shape());
+  }
+  for (const std::string& name : file.names())
+    if (!known.contains(name) && (passed_over.empty() || !name.starts_with(passed_over)))
+      problems += message("\n  unknown: ", name);
+  if (!problems.empty()) throw IoError(message(source, " does not fit the network:", problems));
+  for (const auto& [name, target] : targets) {
+    const Tensor<T> stored = file.template tensor<T>(name);
+    std::copy(stored.begin(), stored.end(), target.begin());
+  }
+}
+
+}  // namespace detail
+
+/// Run states in a folder, "state-00000500.safetensors" after 500 updates, the newest last.
+inline std::vector<std::filesystem::path> run_states(const std::filesystem::path& folder) {
+  std::map<Index, std::filesystem::path> states;
+  std::error_code error;
+  for (std::filesystem::directory_iterator it(folder, error), end; !error && it != end;
+       it.increment(error)) {
+    const std::string name = it->path().filename().string();
+    constexpr std::string_view before = "state-", after = ".safetensors";
+    if (!name.starts_with(before) || !name.ends_with(after)) continue;
+    Index step = 0;
+    const char* end_of_digits = name.data() + name.size() - after.size();
+    const auto result = std::from_chars(name.data() + before.size(), end_of_digits, step);
+    if (result.ec == std::errc() && result.ptr == end_of_digits && step >= 0)
+      states[step] = it->path();
+  }
+  std::vector<std::filesystem::path> result;
+  for (const auto& [step, path] : states) result.push_back(path);
+  return result;
+}
+
+/// The path of the run state after `steps` updates.
+inline std::filesystem::path run_state_path(const std::filesystem::path& folder, Index steps) {
+  std::string digits = std::to_string(steps);
+  digits.insert(0, digits.size() < 8 ? 8 - digits.size() : 0, '0');
+  return folder / ("state-" + digits + ".safetensors");
+}
+
+}  // namespace ddpm::DDPM_ABI

@@ -1,0 +1,123 @@
+// Run states that are written while training goes on.
+//
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <chrono>
+#include <exception>
+#include <iostream>
+#include <memory>
+#include <thread>
+
+#include "ddpm/train/run_state.hpp"
+#include "ddpm/train/trainer_options.hpp"
+
+namespace ddpm::DDPM_ABI {
+
+/// All that a run state holds.
+struct RunSnapshot {
+  std::vector<io::StoredTensor> tensors;
+  io::Metadata metadata;
+  std::shared_ptr<const void> values;  ///< keeps alive what the tensors point to
+
+  /// Writes it. Throws IoError; NonFiniteError if a value is not finite. A file that stands at
+  /// `path` is then untouched.
+  void write(const std::filesystem::path& path) const {
+    for (const auto& tensor : tensors) detail::check_finite(tensor);
+    io::write_safetensors(path, tensors, metadata);
+  }
+};
+
+/// Writes run states into a folder, each by a thread of its own, and removes the old ones.
+class RunSaver {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  explicit RunSaver(const SaveOptions& options) : options_(options) {}
+  RunSaver(const RunSaver&) = delete;
+  RunSaver& operator=(const RunSaver&) = delete;
+  ~RunSaver() {
+    if (writer_.joinable()) writer_.join();
+  }
+
+  /// A run begins, or goes on, after `steps` updates. Throws PreconditionError if the folder holds
+  /// states that are not of this run; IoError if it cannot be made.
+  void begin(Index steps, bool resumed) {
+    if (options_.folder.empty()) return;
+    std::error_code error;
+    std::filesystem::create_directories(options_.folder, error);
+    if (error)
+      throw IoError(message(options_.folder, ": cannot make this folder: ", error.message()));
+    const auto states = run_states(options_.folder);
+    require(resumed || !written_.empty() || states.empty(), "Trainer::fit: the folder ",
+            options_.folder, " holds run states already; resume the run, or take another folder");
+    if (written_.empty())
+      for (const auto& state : states)
+        if (state <= run_state_path(options_.folder, steps)) written_.push_back(state);
+    saved_at_ = Clock::now();
+  }
+
+  /// Whether a state is to be written after this update.
+  bool due(Index steps) const {
+    if (options_.folder.empty()) return false;
+    if (options_.steps > 0 && steps % options_.steps == 0) return true;
+    const std::chrono::duration<double> since = Clock::now() - saved_at_;
+    return options_.minutes > 0 && since.count() >= 60 * options_.minutes;
+  }
+
+  /// Begins to write a state. Throws NonFiniteError if the one before had such a value; if that
+  /// could not be written, a line on standard error tells.
+  void start(RunSnapshot snapshot, Index steps) {
+    finish(false);
+    saved_at_ = Clock::now();
+    const auto path = run_state_path(options_.folder, steps);
+    writer_ = std::thread([this, path, snapshot = std::move(snapshot)] {
+      try {
+        snapshot.write(path);
+        remove_old(path);
+      } catch (...) {
+        error_ = std::current_exception();
+      }
+    });
+  }
+
+  /// Waits for the last state. Throws IoError if it could not be written; not `strict`: tells it
+  /// on standard error.
+  void finish(bool strict = true) {
+    if (!writer_.joinable()) return;
+    writer_.join();
+    const auto error = std::exchange(error_, nullptr);
+    if (!error) return;
+    try {
+      std::rethrow_exception(error);
+    } catch (const NonFiniteError&) {
+      throw;
+    } catch (const std::exception& failed) {
+      if (strict) throw;
+      std::cerr << "\nwarning: the run was not saved: " << failed.what() << '\n';
+    }
+  }
+
+  /// Whether a folder was given.
+  bool active() const { return !options_.folder.empty(); }
+
+ private:
+  /// Once `newest` stands on the disk.
+  void remove_old(const std::filesystem::path& newest) {
+    std::erase(written_, newest);
+    written_.push_back(newest);
+    while (std::ssize(written_) > options_.keep) {
+      std::error_code ignored;
+      std::filesystem::remove(written_.front(), ignored);
+      written_.erase(written_.begin());
+    }
+  }
+
+  SaveOptions options_;
+  std::vector<std::filesystem::path> written_;  ///< states of this run, the newest last
+  Clock::time_point saved_at_ = Clock::now();
+  std::thread writer_;  ///< alone it touches written_ and error_ until it is joined
+  std::exception_ptr error_;
+};
+
+}  // namespace ddpm::DDPM_ABI
