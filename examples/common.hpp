@@ -9,16 +9,21 @@
 #include <iostream>
 #include <string>
 
+#include "interrupt.hpp"
+
 namespace examples {
 
 using namespace ddpm;
 
-/// Runs f() and turns an exception into a line on standard error and exit status 1.
+/// Runs f() and turns an exception into a line on standard error and exit status 1; a signal into
+/// the status that shells give, 130 or 143.
 template <class F>
 int report_errors(const F& f) {
   try {
     f();
     return 0;
+  } catch (const Interrupted& interrupted) {
+    return 128 + interrupted.signal;
   } catch (const std::bad_alloc&) {
     std::cerr << "error: not enough memory; a smaller batch or network needs less\n";
     return 1;
@@ -28,9 +33,23 @@ int report_errors(const F& f) {
   }
 }
 
+/// What --help says of a checkpoint.
+inline constexpr const char* checkpoint_help =
+    "what a training wrote: model.safetensors, a run state, or the run's folder, of which the "
+    "newest "
+    "state is taken; the run may be going on";
+
+/// The file that a checkpoint argument means.
+inline std::string checkpoint_file(const std::string& path) {
+  if (!std::filesystem::is_directory(path)) return path;
+  if (const auto state = latest_run_state(path)) return state->string();
+  return path + "/model.safetensors";
+}
+
 /// Calls f with the network and scheduler of a checkpoint, whichever network it holds.
 template <class F>
-void with_checkpoint(const std::string& path, const F& f) {
+void with_checkpoint(const std::string& argument, const F& f) {
+  const std::string path = checkpoint_file(argument);
   if (checkpoint_network(io::Safetensors::read(path), path) == TutorialUNet<float>::network_name)
     f(load_checkpoint<float, TutorialUNet<float>>(path));
   else
@@ -170,6 +189,7 @@ void write_samples(const Network& network, const Scheduler<float>& scheduler,
   DenoisingStrip moments(steps);
   Index done = 0;
   const auto on_step = [&](const SampleProgress<float>& progress) {
+    throw_if_interrupted();
     moments(progress);
     display.update(++done, progress.prev_sample.dim(0));
   };

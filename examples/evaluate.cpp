@@ -118,8 +118,7 @@ int main(int count, char** arguments) {
       "al. 2020, equation 5), and the curve of progressive compression (figure 5)."};
   Settings s;
   app.option_defaults()->always_capture_default();
-  app.add_option("checkpoint", s.checkpoint, "the file model.safetensors of a training")
-      ->required();
+  app.add_option("checkpoint", s.checkpoint, checkpoint_help)->required();
   app.add_option("data", s.data, "IDX file, CIFAR-10 file or folder, or folder of pictures")
       ->required();
   app.add_option("--labels", s.labels, "IDX file of labels, for a network trained with labels");

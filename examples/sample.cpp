@@ -11,7 +11,7 @@ int main(int count, char** arguments) {
   options.count = 64;
   int threads = 0;
   app.option_defaults()->always_capture_default();
-  app.add_option("checkpoint", checkpoint, "the file model.safetensors of a training")->required();
+  app.add_option("checkpoint", checkpoint, checkpoint_help)->required();
   app.add_option("--count", options.count, "number of pictures");
   app.add_option("--seed", options.seed,
                  "seed of the pictures; picture i follows from the seed and first + i only");

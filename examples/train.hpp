@@ -5,9 +5,8 @@
 #pragma once
 
 #include <chrono>
-#include <limits>
-
 #include <ctime>
+#include <optional>
 
 #include "common.hpp"
 
@@ -16,13 +15,16 @@ namespace examples {
 struct TrainSettings {
   std::string network = "auto";        ///< a preset's name; auto: chosen by the size of the data
   std::string usual_network = "tiny";  ///< what auto takes, except for few images
-  std::string out = "out";             ///< folder for pictures and weights
-  Index limit = 0;                     ///< images to use; 0: all
-  double minutes = 0;                  ///< stop after so long; 0: by steps only
-  Index sample_every = 0;              ///< updates between grids; 0: only at the end
-  Index samples = 64;                  ///< pictures in each grid
-  int threads = 0;                     ///< 0: as many as processors
-  Index classes = 0;                   ///< of the labels that the program loads; 0: none
+  std::string out = "out";             ///< the run's folder: pictures, weights, run states
+  bool resume = false;                 ///< there must be a run to go on with
+  std::optional<std::filesystem::path> state = {};  ///< the run state to go on from
+  bool network_told = false;                        ///< by the command line
+  Index limit = 0;                                  ///< images to use; 0: all
+  double minutes = 0;                               ///< stop after so long; 0: by steps only
+  Index sample_every = 0;                           ///< updates between grids; 0: only at the end
+  Index samples = 64;                               ///< pictures in each grid
+  int threads = 0;                                  ///< 0: as many as processors
+  Index classes = 0;  ///< of the labels that the program loads; 0: none
   bool cosine = false;
   SampleOptions grid;  ///< sampler of the grids, and its steps
   SchedulerConfig scheduler;
@@ -46,7 +48,15 @@ inline SamplerChoice add_options(CLI::App& app, TrainSettings& s) {
          "--network", s.network,
          message("the network; auto: tiny for less than 2000 images, else ", s.usual_network))
       ->check(CLI::IsMember({"auto", "tiny", "mnist_small", "ho2020_cifar10", "tutorial"}));
-  app.add_option("--out", s.out, "folder that gets samples.png, strip.png and model.safetensors");
+  app.add_option("--out", s.out,
+                 "the run's folder, which gets samples.png, strip.png, model.safetensors and run "
+                 "states; a run that stopped there goes on, with its settings");
+  app.add_flag("--resume", s.resume, "go on with the run in that folder, or fail if there is none");
+  app.add_option("--save-minutes", s.trainer.save.minutes,
+                 "minutes between two run states; 0: not by the clock");
+  app.add_option("--save-steps", s.trainer.save.steps,
+                 "updates between two run states; 0: not by their number");
+  app.add_option("--keep", s.trainer.save.keep, "number of run states to keep, the newest");
   app.add_option("--steps", s.trainer.steps, "number of updates of the weights");
   app.add_option("--minutes", s.minutes,
                  "train for at most so many minutes, with as many updates as fit; 0: no limit");
@@ -85,6 +95,40 @@ inline SamplerChoice add_options(CLI::App& app, TrainSettings& s) {
                  "seed of the weights, the order of the data, the noise and the pictures");
   app.add_option("--threads", s.threads, "threads that work; 0: as many as processors");
   return sampler;
+}
+
+namespace detail {
+
+/// Takes over the settings of a run that goes on.
+inline void take_settings(const io::Safetensors& state, TrainSettings& s) {
+  const std::string source = s.state->string();
+  const SaveOptions save = s.trainer.save;
+  s.trainer = read_config<TrainerOptions>(state.metadata(), "trainer", source);
+  s.trainer.save = save;
+  s.scheduler = read_config<SchedulerConfig>(state.metadata(), "scheduler", source);
+  s.cosine = s.trainer.decay == optim::Decay::cosine;
+}
+
+}  // namespace detail
+
+/// Reads the command line; what it leaves open follows from the run in the folder, if there is one.
+/// The exit status if the program ends here.
+inline std::optional<int> parse(CLI::App& app, TrainSettings& s, int count, char** arguments) {
+  try {
+    app.parse(count, arguments);
+    s.state = latest_run_state(s.out);
+    if (s.state) {
+      detail::take_settings(io::Safetensors::read(*s.state), s);
+      app.parse(count, arguments);  // what was told counts
+    }
+    s.network_told = app.get_option("--network")->count() > 0;
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error);
+  } catch (const std::exception& error) {
+    std::cerr << "error: " << error.what() << '\n';
+    return 1;
+  }
+  return std::nullopt;
 }
 
 namespace detail {
@@ -138,15 +182,15 @@ class Plan {
   /// To be called after every update.
   template <class Trainer>
   void follow(Trainer& trainer, Index step, Index wanted) {
-    if (step == 1) first_ = elapsed();  // the first update warms up
-    if (step < 6) return;
-    const double each = (elapsed() - first_) / static_cast<double>(step - 1);
+    if (++made_ == 1) first_ = elapsed();  // the first update warms up
+    if (made_ < 6) return;
+    const double each = (elapsed() - first_) / static_cast<double>(made_ - 1);
     const auto fit = [&] {
       return std::max(step, step + static_cast<Index>((seconds_ - elapsed()) / each));
     };
-    if (step == 6) {
+    if (made_ == 6) {
       const Index steps = seconds_ > 0 ? std::min(wanted, fit()) : wanted;
-      tell(steps, each);
+      tell(steps, steps - step, each);
       trainer.set_steps(steps);
     } else if (seconds_ > 0 && elapsed() > next_) {
       next_ = elapsed() + seconds_ / 20;
@@ -165,14 +209,14 @@ class Plan {
 
   /// Shapes show after some hundred updates of batches of 32, pictures worth keeping after a
   /// thousand or more (seen on Fashion-MNIST, MNIST and CIFAR-10).
-  void tell(Index steps, double each) const {
+  void tell(Index steps, Index left, double each) const {
     constexpr Index pictures = 1000;
     const auto minutes = [&](Index count) {
       return std::lround(std::ceil(static_cast<double>(count) * each / 60));
     };
     std::string text =
-        message(steps, seconds_ > 0 ? " updates fit" : " updates", ", about ", minutes(steps),
-                " min, until ", time_in(static_cast<double>(steps) * each));
+        message(steps, seconds_ > 0 ? " updates fit" : " updates", ", about ", minutes(left),
+                " min, until ", time_in(static_cast<double>(left) * each));
     if (steps < pictures)
       text += message("; few: expect blurs and noise. Good pictures take ", pictures,
                       " updates or more, here ", minutes(pictures), " min");
@@ -183,7 +227,34 @@ class Plan {
   double seconds_;
   Clock::time_point start_ = Clock::now();
   double first_ = 0, next_ = 0;
+  Index made_ = 0;  ///< updates, since this program started
 };
+
+/// Goes on from the run state of the settings.
+template <class Trainer>
+void resume(Trainer& trainer, const TrainSettings& settings) {
+  try {
+    trainer.resume(*settings.state);
+  } catch (const IoError& error) {
+    throw IoError(message(error.what(), "\nleave these options out to go on with the run in ",
+                          settings.out, ", or give another --out to begin a new one"));
+  }
+  std::cout << "going on with " << settings.state->string() << ": " << trainer.steps()
+            << " updates made\n"
+            << std::flush;
+}
+
+/// A grid while training goes on.
+template <class Trainer>
+void draw_between(Trainer& trainer, const Scheduler<float>& scheduler, const SampleOptions& options,
+                  const std::string& grid) {
+  try {
+    write_samples(trainer.ema_model(), scheduler, options, grid);
+  } catch (const NonFiniteError& error) {  // no reason to lose the training
+    std::cerr << "\nno picture: " << error.what() << '\n';
+  } catch (const Interrupted&) {  // the caller stops the training
+  }
+}
 
 template <class Network, class Data>
 void train(const Network& network, const TrainSettings& settings, const Data& images) {
@@ -195,26 +266,40 @@ void train(const Network& network, const TrainSettings& settings, const Data& im
   check_sampling(network, scheduler, grid);  // before hours of training
   echo_sampling(grid, scheduler.timesteps());
 
-  double recent = 0, weight = 0;  // mean loss, the last hundred updates or so
   Trainer<float, Network> trainer(network, scheduler, settings.trainer);
+  if (settings.state) resume(trainer, settings);
   Plan plan(settings.minutes);
   trainer.fit(images, [&](auto& running, const TrainingStep& step) {
-    recent = 0.99 * recent + 0.01 * step.loss;
-    weight = 0.99 * weight + 0.01;
     plan.follow(running, step.step, settings.trainer.steps);
-    if (settings.sample_every == 0 || step.step % settings.sample_every != 0) return;
-    try {
-      write_samples(running.ema_model(), scheduler, grid,
-                    path(message("samples-", step.step, ".png")));
-    } catch (const NonFiniteError& error) {  // no reason to lose the training
-      std::cerr << "\nno picture: " << error.what() << '\n';
-    }
+    if (settings.sample_every > 0 && step.step % settings.sample_every == 0)
+      draw_between(running, scheduler, grid, path(message("samples-", step.step, ".png")));
+    if (stop_signal() != 0) running.stop();
   });
-  std::cout << "trained " << trainer.steps() << " steps in " << message(plan.elapsed())
-            << " s, mean loss of the last hundred " << message(recent / weight) << '\n';
+  if (stop_signal() != 0) {
+    std::cerr << "\nstopped after " << trainer.steps() << " updates, all saved in " << settings.out
+              << "; the same command goes on\n";
+    throw_if_interrupted();
+  }
+  std::cout << "trained " << trainer.steps() << " steps, the last in " << message(plan.elapsed())
+            << " s, mean loss of the last hundred " << message(trainer.mean_loss()) << '\n';
   save_checkpoint(path("model.safetensors"), trainer.ema_model(), scheduler);
   std::cout << "wrote " << path("model.safetensors") << '\n' << std::flush;
   write_samples(trainer.ema_model(), scheduler, grid, path("samples.png"), path("strip.png"));
+}
+
+/// Goes on with the network that the run state holds.
+template <class Data>
+void train_stored(TrainSettings& settings, const Data& images) {
+  const std::string source = settings.state->string();
+  const io::Safetensors file = io::Safetensors::read(source);
+  const Rng rng(settings.trainer.seed);
+  settings.network = checkpoint_network(file, source);
+  if (settings.network == TutorialUNet<float>::network_name)
+    return train(TutorialUNet<float>(
+                     read_config<TutorialUNetConfig>(file.metadata(), "network", source), rng),
+                 settings, images);
+  train(UNet<float>(read_config<UNetConfig>(file.metadata(), "network", source), rng), settings,
+        images);
 }
 
 }  // namespace detail
@@ -226,6 +311,10 @@ int train_program(TrainSettings& settings, const SamplerChoice& sampler, const L
   return report_errors([&] {
     if (settings.cosine) settings.trainer.decay = optim::Decay::cosine;
     if (settings.threads != 0) set_num_threads(settings.threads);
+    if (settings.resume && !settings.state)
+      throw IoError(message("--resume: ", settings.out, " holds no run state"));
+    note_stop_signals();
+    settings.trainer.save.folder = settings.out;
     require(settings.samples >= 1, "--samples is ", settings.samples, ", expected at least 1");
     require(settings.limit >= 0, "--limit is ", settings.limit, ", must not be negative");
     require(settings.minutes >= 0, "--minutes is ", settings.minutes, ", must not be negative");
@@ -244,6 +333,7 @@ int train_program(TrainSettings& settings, const SamplerChoice& sampler, const L
       return config;
     };
     const Rng rng(settings.trainer.seed);
+    if (settings.state && !settings.network_told) return detail::train_stored(settings, images);
     if (settings.network == "tutorial") {
       const auto config = complete(TutorialUNetConfig::tutorial());
       return detail::train(TutorialUNet<float>(config, rng), settings, images);

@@ -14,7 +14,7 @@ int main(int count, char** arguments) {
   bool conditional = false;
   app.add_flag("--conditional", conditional, "tell the network each picture's class");
   const auto sampler = examples::add_options(app, settings);
-  CLI11_PARSE(app, count, arguments);
+  if (const auto status = examples::parse(app, settings, count, arguments)) return *status;
   settings.classes = conditional ? 10 : 0;
   return examples::train_program(settings, sampler, [&] {
     const auto images = ddpm::data::read_cifar10<float>(path);

@@ -18,7 +18,7 @@ int main(int count, char** arguments) {
   app.add_flag("--skip-damaged", options.skip_damaged,
                "leave out pictures that are damaged, instead of stopping");
   const auto sampler = examples::add_options(app, settings);
-  CLI11_PARSE(app, count, arguments);
+  if (const auto status = examples::parse(app, settings, count, arguments)) return *status;
   options.height = options.width = size;
   return examples::train_program(settings, sampler, [&] {
     ddpm::data::ImageFolder<float> images(folder, options);

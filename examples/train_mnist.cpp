@@ -15,7 +15,7 @@ int main(int count, char** arguments) {
   bool transposed = false;
   app.add_flag("--transposed", transposed, "swap rows and columns, which EMNIST's files need");
   const auto sampler = examples::add_options(app, settings);
-  CLI11_PARSE(app, count, arguments);
+  if (const auto status = examples::parse(app, settings, count, arguments)) return *status;
   settings.classes = labels.empty() ? 0 : classes;
   return examples::train_program(settings, sampler, [&] {
     const auto set = labels.empty() ? ddpm::data::read_idx_images<float>(images)
