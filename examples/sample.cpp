@@ -1,12 +1,97 @@
-// Draws pictures from a checkpoint: a grid, and a strip that shows one coming out of the noise.
+// Draws pictures from a checkpoint: a grid, and a strip that shows one coming out of the noise; or
+// as many pictures as wanted into a folder, where a run that was stopped goes on.
 //
 // SPDX-License-Identifier: MIT
+#include <fstream>
+
 #include "common.hpp"
 
+namespace {
+
+using namespace examples;
+
+/// All that the pictures of a folder follow from, a line each.
+template <class Model>
+std::string description(const Model& model, const SampleOptions& options) {
+  io::Crc32 weights;
+  for (const auto& parameter : nn::parameters<float>(model.network))
+    weights.add(parameter.value().data(),
+                static_cast<std::size_t>(parameter.value().size()) * sizeof(float));
+  std::string labels;
+  for (const Index label : options.labels) labels += message(" ", label);
+  io::Metadata process;
+  write_config(model.scheduler.config(), "scheduler", process);
+  std::string text =
+      message("weights ", weights.value(), "\nseed ", options.seed, "\nsize ", options.height,
+              " x ", options.width, "\nsampler ", name_of(options.sampler), "\nsteps ",
+              options.steps, "\nspacing ", name_of(options.spacing), "\neta ", options.eta,
+              "\nclasses", labels, "\nguidance ", options.guidance, "\n");
+  for (const auto& [key, value] : process) text += message(key, " ", value, "\n");
+  return text;
+}
+
+/// Throws IoError if the folder holds pictures that were drawn otherwise.
+void check_folder(const std::filesystem::path& folder, const std::string& wanted) {
+  const auto path = folder / "settings.txt";
+  if (!std::filesystem::exists(path)) return io::write_file(path, wanted.data(), wanted.size());
+  std::ifstream file(path);
+  std::string there, line, differences;
+  std::istringstream lines(wanted);
+  while (std::getline(lines, line)) {
+    std::getline(file, there);
+    if (there != line) differences += message("\n  '", there, "' there, '", line, "' here");
+  }
+  if (!differences.empty())
+    throw IoError(message(folder.string(), " holds pictures drawn with other settings:",
+                          differences, "\ntake another --folder"));
+}
+
+std::filesystem::path picture_path(const std::filesystem::path& folder, Index number) {
+  std::string digits = std::to_string(number);
+  digits.insert(0, digits.size() < 6 ? 6 - digits.size() : 0, '0');
+  return folder / (digits + ".png");
+}
+
+/// Draws the pictures that the folder does not hold yet, a file each, in batches.
+template <class Model>
+void draw_into_folder(const Model& model, SampleOptions options, const std::string& folder) {
+  check_sampling(model.network, model.scheduler, options);
+  check_writable(folder);
+  check_folder(folder, description(model, options));
+  note_stop_signals();
+  const Index end = options.first + options.count;
+  std::vector<Index> missing;
+  for (Index number = options.first; number < end; ++number)
+    if (!std::filesystem::exists(picture_path(folder, number))) missing.push_back(number);
+  std::cout << folder << ": " << options.count - std::ssize(missing) << " of " << options.count
+            << " pictures are there\n"
+            << std::flush;
+  ProgressDisplay display("sampling", std::ssize(missing), Progress::automatic);
+  for (std::size_t done = 0; done < missing.size();) {
+    options.first = missing[done];
+    options.count = 1;  // as many as follow each other
+    while (options.count < options.batch_size &&
+           done + static_cast<std::size_t>(options.count) < missing.size() &&
+           missing[done + static_cast<std::size_t>(options.count)] == options.first + options.count)
+      ++options.count;
+    const Tensor<float> pictures =
+        sample(model.network, model.scheduler, options,
+               [](const SampleProgress<float>&) { throw_if_interrupted(); });
+    for (Index i = 0; i < options.count; ++i) {
+      const View<float> picture = pictures.slice(i, 1);
+      io::write_image<float>(
+          picture_path(folder, options.first + i),
+          View<const float>(picture.data, {pictures.dim(1), pictures.dim(2), pictures.dim(3)}));
+      display.update(static_cast<Index>(++done), 1);
+    }
+  }
+}
+
+}  // namespace
+
 int main(int count, char** arguments) {
-  using namespace examples;
   CLI::App app{"Draws pictures from a checkpoint that one of the training programs wrote."};
-  std::string checkpoint, grid = "samples.png", strip = "strip.png";
+  std::string checkpoint, grid = "samples.png", strip = "strip.png", folder;
   SampleOptions options;
   options.count = 64;
   int threads = 0;
@@ -25,12 +110,16 @@ int main(int count, char** arguments) {
   app.add_option("--grid", grid, "PNG file to write, with all pictures");
   app.add_option("--strip", strip,
                  "PNG file to write, with one picture coming out of the noise; empty: none");
+  app.add_option("--folder", folder,
+                 "folder to write instead, each picture under its number; those that are there are "
+                 "left out, so that a run that was stopped goes on");
   app.add_option("--threads", threads, "threads that work; 0: as many as processors");
   CLI11_PARSE(app, count, arguments);
   return report_errors([&] {
     if (threads != 0) set_num_threads(threads);
     for (const std::string& file : {grid, strip})
-      if (!file.empty()) check_writable(std::filesystem::absolute(file).parent_path());
+      if (!file.empty() && folder.empty())
+        check_writable(std::filesystem::absolute(file).parent_path());
     const auto draw = [&](const auto& model) {
       const auto& scheduler = model.scheduler;
       choice.complete(scheduler);
@@ -43,7 +132,10 @@ int main(int count, char** arguments) {
       echo_sampling(options, scheduler.timesteps());
       echo("seed", options.seed);
       echo("threads", num_threads());
-      write_samples(model.network, scheduler, options, grid, strip);
+      if (folder.empty())
+        write_samples(model.network, scheduler, options, grid, strip);
+      else
+        draw_into_folder(model, options, folder);
     };
     with_checkpoint(checkpoint, draw);
   });
