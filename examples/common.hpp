@@ -36,8 +36,7 @@ int report_errors(const F& f) {
 /// What --help says of a checkpoint.
 inline constexpr const char* checkpoint_help =
     "what a training wrote: model.safetensors, a run state, or the run's folder, of which the "
-    "newest "
-    "state is taken; the run may be going on";
+    "newest state is taken; the run may be going on";
 
 /// The file that a checkpoint argument means.
 inline std::string checkpoint_file(const std::string& path) {

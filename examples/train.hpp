@@ -294,12 +294,15 @@ void train_stored(TrainSettings& settings, const Data& images) {
   const io::Safetensors file = io::Safetensors::read(source);
   const Rng rng(settings.trainer.seed);
   settings.network = checkpoint_network(file, source);
+  const auto go_on = [&]<class Network>(std::type_identity<Network>) {
+    const auto config = read_config<typename Network::Config>(file.metadata(), "network", source);
+    check_config_size(config, file, source);
+    train(Network(config, rng), settings, images);
+  };
   if (settings.network == TutorialUNet<float>::network_name)
-    return train(TutorialUNet<float>(
-                     read_config<TutorialUNetConfig>(file.metadata(), "network", source), rng),
-                 settings, images);
-  train(UNet<float>(read_config<UNetConfig>(file.metadata(), "network", source), rng), settings,
-        images);
+    go_on(std::type_identity<TutorialUNet<float>>());
+  else
+    go_on(std::type_identity<UNet<float>>());
 }
 
 }  // namespace detail

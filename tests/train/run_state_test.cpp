@@ -188,6 +188,38 @@ TEST_CASE("run state [RS-2, RS-3]: another run's state is refused, with every di
   CHECK_THROWS_AS(Run(kind).trainer.resume(folder.path / "none"), IoError);
 }
 
+TEST_CASE("run state: places that no run can be at are refused, and leave the trainer as it was") {
+  const TemporaryFolder folder;
+  const auto path = folder.path / "state", changed = folder.path / "changed";
+  const Kind kind = kinds()[0];
+  Run run(kind);
+  run.fit(kind);
+  run.trainer.save(path);
+  const auto file = io::Safetensors::read(path);
+  for (const auto& change :
+       std::vector<std::pair<std::string, std::string>>{{"run.steps", "-1"},
+                                                        {"run.drawn", "-5"},
+                                                        {"run.fit_start", "-1"},
+                                                        {"run.fit_start", "13"},
+                                                        {"run.steps", "x"}}) {
+    std::vector<io::NamedTensor<float>> tensors;
+    std::vector<io::StoredTensor> stored;
+    for (const auto& name : file.names())
+      if (name != "training.timesteps") tensors.push_back({name, file.tensor<float>(name)});
+    for (const auto& tensor : tensors) stored.emplace_back(tensor.name, tensor.tensor);
+    const auto timesteps = file.tensor<double>("training.timesteps");
+    stored.emplace_back("training.timesteps", timesteps);
+    auto metadata = file.metadata();
+    metadata[change.first] = change.second;
+    io::write_safetensors(changed, stored, metadata);
+    Run other(kind, 4);
+    const auto before = other.network.conv_in.weight.value().clone();
+    CHECK_THROWS_AS(other.trainer.resume(changed), IoError);
+    CHECK(same_bits(other.network.conv_in.weight.value(), before));
+    CHECK(other.trainer.steps() == 0);
+  }
+}
+
 TEST_CASE("run state: a file of the other number type is another run") {
   const TemporaryFolder folder;
   const auto path = folder.path / "state";

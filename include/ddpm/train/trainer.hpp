@@ -147,6 +147,9 @@ class Trainer {
       throw IoError(message(source, " is the state of another run:", problems));
     const auto position = read_config<RunPosition>(stored, "run", source);
     const auto digest = read_config<data::Digest>(stored, "data", source);
+    if (position.fit_start < 0 || position.steps < position.fit_start || position.drawn < 0)
+      throw IoError(message(source, ": no place of a run: ", position.steps, " updates, ",
+                            position.drawn, " images, begun at update ", position.fit_start));
     load(file, source);
     adam_.resume_at(position.steps);
     ema_.resume_at(position.steps);
