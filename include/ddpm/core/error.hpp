@@ -58,6 +58,7 @@ class Part {
 
 [[gnu::noinline]] inline std::string join(std::initializer_list<Part> parts) {
   std::ostringstream text;
+  text.exceptions(std::ios_base::badbit);  // a text for which there is no memory is no shorter text
   for (const Part& part : parts) text << part;
   return text.str();
 }

@@ -7,6 +7,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <bit>
@@ -19,6 +20,7 @@
 #include <utility>
 #include <vector>
 
+#include "ddpm/core/fork.hpp"
 #include "ddpm/core/shape.hpp"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -44,6 +46,9 @@ struct Statistics {
   std::size_t bytes_in_use = 0;        ///< held by live arrays
   std::size_t bytes_cached = 0;        ///< free, kept for reuse
   std::size_t peak_bytes_in_use = 0;   ///< since the start or the last reset_peak()
+  /// Of the blocks in use and cached, the part that arrays have asked for: a block is rounded up,
+  /// and the system gives memory only to what is written.
+  std::size_t bytes_touched = 0;
 };
 
 namespace detail {
@@ -52,6 +57,7 @@ namespace detail {
 struct alignas(alignment) Header {
   Header* next = nullptr;
   std::size_t size_class = 0;
+  std::size_t touched = 0;  ///< the most that was asked for
   std::atomic<std::size_t> references{0};
 };
 
@@ -86,7 +92,7 @@ class Pool {
   void* allocate(std::size_t bytes) {
     if (bytes > max_bytes) throw std::bad_alloc();
     const std::size_t size_class = class_of(bytes + sizeof(Header));
-    Header* block = take(size_class);
+    Header* block = take(size_class, bytes + sizeof(Header));
     if (block == nullptr) {
       void* fresh = std::aligned_alloc(alignment, class_bytes(size_class));
       if (fresh == nullptr) throw std::bad_alloc();
@@ -94,7 +100,7 @@ class Pool {
       block->size_class = size_class;
       const std::lock_guard lock(mutex_);
       ++statistics_.system_allocations;
-      count_use(class_bytes(size_class));
+      count_use(block, bytes + sizeof(Header));
     }
     block->references.store(1, std::memory_order_relaxed);
     return block + 1;
@@ -114,6 +120,7 @@ class Pool {
     for (Header*& list : free_)
       while (list != nullptr) {
         Header* block = std::exchange(list, list->next);
+        statistics_.bytes_touched -= block->touched;
         unpoison(block);
         std::free(block);
       }
@@ -141,19 +148,26 @@ class Pool {
  private:
   static constexpr std::size_t max_bytes = std::numeric_limits<std::size_t>::max() / 4;
 
-  Header* take(std::size_t size_class) {
+  Pool() {
+    const auto unlock = [] { instance().mutex_.unlock(); };
+    ddpm::detail::at_fork([] { instance().mutex_.lock(); }, unlock, unlock);
+  }
+
+  Header* take(std::size_t size_class, std::size_t bytes) {
     const std::lock_guard lock(mutex_);
     Header* block = free_[size_class];
     if (block == nullptr) return nullptr;
     free_[size_class] = block->next;
     statistics_.bytes_cached -= class_bytes(size_class);
-    count_use(class_bytes(size_class));
+    count_use(block, bytes);
     unpoison(block);
     return block;
   }
 
-  void count_use(std::size_t bytes) {
-    statistics_.bytes_in_use += bytes;
+  void count_use(Header* block, std::size_t bytes) {
+    if (bytes > block->touched) statistics_.bytes_touched += bytes - block->touched;
+    block->touched = std::max(block->touched, bytes);
+    statistics_.bytes_in_use += class_bytes(block->size_class);
     if (statistics_.bytes_in_use > statistics_.peak_bytes_in_use)
       statistics_.peak_bytes_in_use = statistics_.bytes_in_use;
   }

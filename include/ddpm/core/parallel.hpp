@@ -5,6 +5,9 @@
 // starts at the first use; its size is set_num_threads(), else the environment variable
 // DDPM_NUM_THREADS, else the number of processors.
 //
+// The pool lives as long as the process: what other threads, or the destructors of static objects,
+// do at its end still works. A child of fork() starts a pool of its own.
+//
 // SPDX-License-Identifier: MIT
 #pragma once
 
@@ -15,17 +18,15 @@
 #include <condition_variable>
 #include <cstdlib>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <utility>
+#include <vector>
 
-#if __has_include(<Eigen/ThreadPool>)
-#include <Eigen/ThreadPool>
-#else
-#include <unsupported/Eigen/CXX11/ThreadPool>
-#endif
-
+#include "ddpm/core/fork.hpp"
 #include "ddpm/core/shape.hpp"
 
 namespace ddpm::DDPM_ABI {
@@ -44,6 +45,28 @@ inline int default_num_threads() {
 }
 
 inline thread_local bool inside_parallel_for = false;
+inline thread_local bool first_tasks_only = false;
+
+/// Sets a flag for the current scope.
+class Flag {
+ public:
+  explicit Flag(bool& flag, bool value = true) : flag_(flag), before_(std::exchange(flag, value)) {}
+  Flag(const Flag&) = delete;
+  Flag& operator=(const Flag&) = delete;
+  ~Flag() { flag_ = before_; }
+
+ private:
+  bool& flag_;
+  bool before_;
+};
+
+/// In its scope each parallel_for of this thread runs its first task and no other. What is computed
+/// is then worth nothing, but the memory for it is taken as ever: so the memory of a computation is
+/// known in a small part of its time.
+class FirstTasksOnly : Flag {
+ public:
+  FirstTasksOnly() : Flag(first_tasks_only) {}
+};
 
 /// One parallel_for. Its tasks are shared out in order, a range for each worker: from one op to the
 /// next a worker then meets the images that it has in its caches. Who has done its own range takes
@@ -71,13 +94,12 @@ class ParallelJob {
   }
 
   void work(int worker) noexcept {
-    const bool nested = std::exchange(inside_parallel_for, true);
+    const Flag inside(inside_parallel_for);
     for (int i = 0; i < ranges_; ++i) {
       const int r = (worker + i) % ranges_;
       for (Index t; (t = next_[r].value.fetch_add(1, std::memory_order_relaxed)) < end(r);)
         run_one(t);
     }
-    inside_parallel_for = nested;
   }
 
  private:
@@ -102,67 +124,132 @@ class ParallelJob {
 };
 
 /// The process-wide pool. The calling thread works too, so it holds one thread less than asked for.
-/// Jobs live on their callers' stacks, in a list; a helper takes whichever has tasks left. So no
-/// more helpers are ever scheduled than there are threads, and nothing is allocated.
+/// Jobs live on their callers' stacks, in a list; a helper takes whichever has tasks left. Nothing
+/// is allocated once the threads are there.
 class Workers {
  public:
-  static Workers& instance() {
-    static Workers workers;
-    return workers;
-  }
+  /// Never destroyed; another one in a child of fork(), where the threads of the parent are not.
+  static Workers& instance() { return *current(); }
+
+  Workers(const Workers&) = delete;
+  Workers& operator=(const Workers&) = delete;
 
   int threads() {
     const std::lock_guard lock(mutex_);
-    if (threads_ == 0) start(default_num_threads());
+    if (threads_ == 0) start(wanted_ > 0 ? wanted_ : default_num_threads());
     return threads_;
   }
 
+  /// Throws std::system_error or std::bad_alloc if there cannot be so many threads, then works in
+  /// one.
   void resize(int threads) {
-    std::unique_ptr<Eigen::ThreadPool> old;  // joins without the lock: late helpers want it
+    std::vector<std::thread> old;
     {
       const std::lock_guard lock(mutex_);
+      wanted_ = threads;
       if (threads == threads_) return;
-      old = std::move(pool_);
+      old = stop();
     }
-    old.reset();
+    for (std::thread& helper : old) helper.join();  // which want the lock once more
     const std::lock_guard lock(mutex_);
     start(threads);
   }
 
   void run(ParallelJob& job) {
+    bool all = false;
     Index wake = 0;
     {
       const std::lock_guard lock(mutex_);
       job.following = std::exchange(jobs_, &job);
-      wake = std::min<Index>(threads_ - 1 - scheduled_, job.count - 1);
-      scheduled_ += static_cast<int>(wake);
+      calls_.fetch_add(1, std::memory_order_release);
+      all = job.count > asleep_;
+      wake = std::min<Index>(asleep_, job.count - 1);
     }
-    for (Index i = 0; i < wake; ++i) pool_->Schedule([this] { help(); });
+    if (all && wake > 0)
+      called_.notify_all();
+    else
+      for (; wake > 0; --wake) called_.notify_one();
     job.work(0);
     wait(job);
     if (job.error) std::rethrow_exception(job.error);
   }
 
  private:
-  void start(int threads) {
-    if (threads > 1) pool_ = std::make_unique<Eigen::ThreadPool>(threads - 1);
-    threads_ = threads;
+  explicit Workers(int wanted = 0) : wanted_(wanted) {}
+
+  static Workers*& current() {
+    static Workers* workers = [] {
+      at_fork([] { instance().mutex_.lock(); }, [] { instance().mutex_.unlock(); },
+              [] {
+                instance().mutex_.unlock();
+                current() = new Workers(instance().wanted_);
+              });
+      return new Workers;
+    }();
+    return workers;
   }
 
-  void help() {
+  /// Starts the threads, or none. With the lock.
+  void start(int threads) {
+    threads_ = 1;
+    try {
+      helpers_.reserve(static_cast<std::size_t>(threads - 1));
+      for (int i = 1; i < threads; ++i)
+        helpers_.emplace_back([this, i, epoch = epoch_] { help(i, epoch); });
+      threads_ = threads;
+    } catch (const std::exception& error) {
+      const std::size_t started = helpers_.size();
+      std::vector<std::thread> useless = stop();
+      mutex_.unlock();
+      for (std::thread& helper : useless) helper.join();
+      mutex_.lock();
+      if (const auto* system = dynamic_cast<const std::system_error*>(&error))
+        throw std::system_error(system->code(),
+                                message("only ", started + 1, " of ", threads,
+                                        " threads can be started; ask for fewer, with "
+                                        "set_num_threads() or DDPM_NUM_THREADS"));
+      throw;
+    }
+  }
+
+  /// Sends the threads home; to be joined without the lock.
+  std::vector<std::thread> stop() {
+    ++epoch_;
+    calls_.fetch_add(1, std::memory_order_release);
+    called_.notify_all();
+    threads_ = 1;
+    return std::exchange(helpers_, {});
+  }
+
+  /// What thread number `worker` does until its epoch ends.
+  void help(int worker, Index epoch) {
     std::unique_lock lock(mutex_);
-    --scheduled_;
-    for (;;) {
+    while (epoch == epoch_) {
       ParallelJob* job = jobs_;
       while (job != nullptr && !job->has_tasks()) job = job->following;
-      if (job == nullptr) return;
+      if (job == nullptr) {
+        sleep(lock);
+        continue;
+      }
       job->helpers.fetch_add(1, std::memory_order_relaxed);
       lock.unlock();
-      job->work(pool_->CurrentThreadId() + 1);
+      job->work(worker);
       lock.lock();
       // The helper's last touch of the job: the caller may return from now on.
       if (job->helpers.fetch_sub(1, std::memory_order_release) == 1) left_.notify_all();
     }
+  }
+
+  /// Until there is a call. The next one mostly comes soon, so spin before sleeping.
+  void sleep(std::unique_lock<std::mutex>& lock) {
+    const std::uint64_t seen = calls_.load(std::memory_order_relaxed);
+    const auto called = [&] { return calls_.load(std::memory_order_acquire) != seen; };
+    lock.unlock();
+    spin_until(called);
+    lock.lock();
+    ++asleep_;
+    called_.wait(lock, called);
+    --asleep_;
   }
 
   /// Until no helper is inside the job. The rest of a task is short, so spin before sleeping.
@@ -174,25 +261,34 @@ class Workers {
       while (*link != &job) link = &(*link)->following;
       *link = job.following;  // no helper enters from now on
     }
-    for (int spin = 0; spin < 4000 && !empty(); ++spin)
-      if (spin % 64 == 63) std::this_thread::yield();
+    spin_until(empty);
     std::unique_lock lock(mutex_);
     left_.wait(lock, empty);
   }
 
+  template <class Condition>
+  static void spin_until(const Condition& condition) {
+    for (int spin = 0; spin < 4000 && !condition(); ++spin)
+      if (spin % 64 == 63) std::this_thread::yield();
+  }
+
   std::mutex mutex_;
-  std::condition_variable left_;  ///< a helper has left a job
-  std::unique_ptr<Eigen::ThreadPool> pool_;
+  std::condition_variable called_;  ///< there is a job, or the end of the epoch
+  std::condition_variable left_;    ///< a helper has left a job
+  std::vector<std::thread> helpers_;
   ParallelJob* jobs_ = nullptr;
+  std::atomic<std::uint64_t> calls_{0};
+  Index epoch_ = 0;  ///< of the helpers
+  int wanted_ = 0;   ///< 0: whatever the environment says
   int threads_ = 0;
-  int scheduled_ = 0;  ///< helpers that have not started yet
+  int asleep_ = 0;  ///< helpers that have to be woken
 };
 
 }  // namespace detail
 
 /// Sets how many threads work, the caller included; 1 means no pool. Results do not depend on it.
 /// Not to be called while a parallel_for runs. Throws PreconditionError unless 1 <= threads <=
-/// 4096.
+/// 4096; std::system_error if the system does not start so many, then one thread works.
 inline void set_num_threads(int threads) {
   require(threads >= 1 && threads <= 4096, "set_num_threads: ", threads, ", expected 1 to 4096");
   detail::Workers::instance().resize(threads);
@@ -205,6 +301,11 @@ inline int num_threads() { return detail::Workers::instance().threads(); }
 template <class F>
 void parallel_for(Index count, const F& task) {
   const int threads = detail::inside_parallel_for || count <= 1 ? 1 : num_threads();
+  if (detail::first_tasks_only && !detail::inside_parallel_for) {
+    const detail::Flag inside(detail::inside_parallel_for, threads > 1);
+    if (count > 0) task(Index{0});
+    return;
+  }
   if (threads == 1) {
     for (Index i = 0; i < count; ++i) task(i);
     return;

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <functional>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "ddpm/core/memory.hpp"
@@ -55,16 +56,25 @@ class SpareArenas {
   }
 
  private:
+  SpareArenas() {
+    memory::statistics();  // makes the pool, whose lock is the inner one
+    const auto unlock = [] { instance().mutex_.unlock(); };
+    at_fork([] { instance().mutex_.lock(); }, unlock, unlock);
+  }
+
   std::mutex mutex_;
   std::vector<void*> spare_;
   std::atomic<std::size_t> capacity_{0};
 };
 
-/// One thread's arena.
+/// One thread's arena. It needs no destructor: at the end of its thread the memory goes back, and
+/// what is made after that, by destructors of static objects, takes a new one.
 class ThreadArena {
  public:
   static ThreadArena& instance() {
-    static thread_local ThreadArena arena;
+    static constinit thread_local ThreadArena arena;
+    static thread_local const Releaser releaser{arena};
+    (void)releaser;
     return arena;
   }
 
@@ -97,12 +107,17 @@ class ThreadArena {
       memory::release(block);
   }
 
-  ThreadArena() = default;
-  ThreadArena(const ThreadArena&) = delete;
-  ThreadArena& operator=(const ThreadArena&) = delete;
-  ~ThreadArena() { memory::release(data_); }
-
  private:
+  struct Releaser {
+    ThreadArena& arena;
+    ~Releaser() {
+      memory::release(std::exchange(arena.data_, nullptr));
+      arena.capacity_ = 0;
+    }
+  };
+
+  constexpr ThreadArena() = default;
+
   /// Never 0: every block has a place of its own, so that pop() finds whose it is.
   static std::size_t rounded(std::size_t bytes) {
     return (std::max<std::size_t>(bytes, 1) + memory::alignment - 1) / memory::alignment *
@@ -115,6 +130,9 @@ class ThreadArena {
 };
 
 }  // namespace detail
+
+/// Bytes that each thread has for the scratch memory of tasks.
+inline std::size_t scratch_bytes() { return detail::SpareArenas::instance().capacity(); }
 
 /// `count` values for the current scope, 64-byte aligned and not cleared. Lives and dies on one
 /// thread, the last made first.

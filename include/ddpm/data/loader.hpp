@@ -11,6 +11,7 @@
 #include <functional>
 #include <memory>
 #include <numeric>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -68,8 +69,9 @@ class Loader {
       drawn_ += options_.batch_size;
       return batch;
     }
-    if (!reader_.joinable()) read_ahead();
-    reader_.join();
+    if (!has_ahead_) read_ahead();
+    if (reader_.joinable()) reader_.join();
+    has_ahead_ = false;
     if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
     Batch<T> batch = std::move(ahead_);
     drawn_ += options_.batch_size;
@@ -108,13 +110,19 @@ class Loader {
   }
 
   void read_ahead() {
-    reader_ = std::thread([this, first = drawn_] {
+    has_ahead_ = true;
+    const auto read = [this, first = drawn_]() noexcept {
       try {
         ahead_ = make_batch(first);
       } catch (...) {
         error_ = std::current_exception();
       }
-    });
+    };
+    try {
+      reader_ = std::thread(read);
+    } catch (const std::system_error&) {  // no thread can be started: read it now
+      read();
+    }
   }
 
   /// The batch that begins with image number `first` of the run.
@@ -166,6 +174,7 @@ class Loader {
   LoaderOptions options_;
   std::vector<Index> order_;
   Index drawn_, epoch_ = -1;  ///< epoch_: which one order_ is for
+  bool has_ahead_ = false;    ///< reader_ was started, and not waited for
   std::thread reader_;        ///< makes ahead_, or error_
   Batch<T> ahead_;
   std::exception_ptr error_;
