@@ -49,10 +49,11 @@ inline std::string checkpoint_file(const std::string& path) {
 template <class F>
 void with_checkpoint(const std::string& argument, const F& f) {
   const std::string path = checkpoint_file(argument);
-  if (checkpoint_network(io::Safetensors::read(path), path) == TutorialUNet<float>::network_name)
-    f(load_checkpoint<float, TutorialUNet<float>>(path));
+  const auto file = io::Safetensors::read(path);
+  if (checkpoint_network(file, path) == TutorialUNet<float>::network_name)
+    f(load_checkpoint<float, TutorialUNet<float>>(file, path));
   else
-    f(load_checkpoint<float, UNet<float>>(path));
+    f(load_checkpoint<float, UNet<float>>(file, path));
 }
 
 /// Adds an option whose values are the names of an enum; help and errors list them.

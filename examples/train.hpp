@@ -93,6 +93,15 @@ inline SamplerChoice add_options(CLI::App& app, TrainSettings& s) {
                  "share of the labels that the network does not see, which --guidance needs");
   app.add_option("--seed", s.trainer.seed,
                  "seed of the weights, the order of the data, the noise and the pictures");
+  add_enum_option(app, "--non-finite", s.trainer.non_finite,
+                  "what to do with an update whose loss or gradient is not finite");
+  app.add_option("--most-skipped", s.trainer.most_skipped,
+                 "number of such updates in a row that do not yet end the training");
+  app.add_option(
+         "--memory", s.trainer.memory_limit,
+         "memory that training may take, like 800M or 4G; 0: not limited. What it will take "
+         "is known before the first update")
+      ->transform(CLI::AsSizeValue(false));
   app.add_option("--threads", s.threads, "threads that work; 0: as many as processors");
   return sampler;
 }
@@ -102,9 +111,12 @@ namespace detail {
 /// Takes over the settings of a run that goes on.
 inline void take_settings(const io::Safetensors& state, TrainSettings& s) {
   const std::string source = s.state->string();
-  const SaveOptions save = s.trainer.save;
-  s.trainer = read_config<TrainerOptions>(state.metadata(), "trainer", source);
-  s.trainer.save = save;
+  TrainerOptions stored = read_config<TrainerOptions>(state.metadata(), "trainer", source);
+  stored.save = s.trainer.save;  // which are no part of the run
+  stored.non_finite = s.trainer.non_finite;
+  stored.most_skipped = s.trainer.most_skipped;
+  stored.memory_limit = s.trainer.memory_limit;
+  s.trainer = stored;
   s.scheduler = read_config<SchedulerConfig>(state.metadata(), "scheduler", source);
   s.cosine = s.trainer.decay == optim::Decay::cosine;
 }
@@ -268,6 +280,8 @@ void train(const Network& network, const TrainSettings& settings, const Data& im
 
   Trainer<float, Network> trainer(network, scheduler, settings.trainer);
   if (settings.state) resume(trainer, settings);
+  const MemoryNeed need = trainer.memory_need(images.image_shape());
+  echo("memory", bytes_text(process_bytes() + need.step + need.saving), " at the peak of training");
   Plan plan(settings.minutes);
   trainer.fit(images, [&](auto& running, const TrainingStep& step) {
     plan.follow(running, step.step, settings.trainer.steps);
@@ -281,7 +295,9 @@ void train(const Network& network, const TrainSettings& settings, const Data& im
     throw_if_interrupted();
   }
   std::cout << "trained " << trainer.steps() << " steps, the last in " << message(plan.elapsed())
-            << " s, mean loss of the last hundred " << message(trainer.mean_loss()) << '\n';
+            << " s, mean loss of the last hundred " << message(trainer.mean_loss());
+  if (trainer.skipped() > 0) std::cout << ", " << trainer.skipped() << " updates left out";
+  std::cout << '\n';
   save_checkpoint(path("model.safetensors"), trainer.ema_model(), scheduler);
   std::cout << "wrote " << path("model.safetensors") << '\n' << std::flush;
   write_samples(trainer.ema_model(), scheduler, grid, path("samples.png"), path("strip.png"));

@@ -86,12 +86,10 @@ void check_config_size(const Config& config, const io::Safetensors& file,
   }
 }
 
-/// Builds the network and scheduler of a checkpoint. Throws IoError if the file is damaged, holds
-/// another kind of network, or its tensors do not fit its configuration.
+/// Builds the network and scheduler of a checkpoint; `source` stands in errors. Throws IoError if
+/// it holds another kind of network, or its tensors do not fit its configuration.
 template <class T, class Network>
-Checkpoint<T, Network> load_checkpoint(const std::filesystem::path& path) {
-  const std::string source = path.string();
-  const io::Safetensors file = io::Safetensors::read(path);
+Checkpoint<T, Network> load_checkpoint(const io::Safetensors& file, const std::string& source) {
   const std::string kind = checkpoint_network(file, source);
   if (kind != Network::network_name)
     throw IoError(message(source, ": holds a ", kind, ", expected a ", Network::network_name));
@@ -105,6 +103,12 @@ Checkpoint<T, Network> load_checkpoint(const std::filesystem::path& path) {
   } catch (const PreconditionError& error) {
     throw IoError(message(source, ": ", error.what()));
   }
+}
+
+/// The same from a file. Throws IoError also if it is damaged.
+template <class T, class Network>
+Checkpoint<T, Network> load_checkpoint(const std::filesystem::path& path) {
+  return load_checkpoint<T, Network>(io::Safetensors::read(path), path.string());
 }
 
 }  // namespace ddpm::DDPM_ABI

@@ -5,7 +5,9 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <array>
 #include <charconv>
+#include <cmath>
 #include <optional>
 
 #include "ddpm/io/safetensors_writer.hpp"
@@ -21,6 +23,19 @@ struct RunPosition {
   Index fit_start = 0;          ///< updates made before the fit() that runs
   double mean_loss = 0;         ///< of the last hundred updates or so, times its weight
   double mean_loss_weight = 0;  ///< rises from 0 to 1
+  Index skipped = 0;            ///< updates left out, since they were not finite
+
+  static constexpr std::array<std::string_view, 1> later_fields{"skipped"};
+
+  /// Throws IoError if no run can be there.
+  void validate(const std::string& source) const {
+    const bool whole = fit_start >= 0 && steps >= fit_start && drawn >= 0 && skipped >= 0;
+    const bool loss = std::isfinite(mean_loss) && mean_loss_weight >= 0 && mean_loss_weight <= 1;
+    if (!whole || !loss)
+      throw IoError(message(source, ": no place of a run: ", steps, " updates, ", skipped,
+                            " left out, ", drawn, " images, begun at update ", fit_start,
+                            ", mean loss ", mean_loss, " of weight ", mean_loss_weight));
+  }
 
   static void fields(auto& self, auto&& visit) {
     visit("steps", self.steps);
@@ -28,6 +43,7 @@ struct RunPosition {
     visit("fit_start", self.fit_start);
     visit("mean_loss", self.mean_loss);
     visit("mean_loss_weight", self.mean_loss_weight);
+    visit("skipped", self.skipped);
   }
 };
 
@@ -107,10 +123,7 @@ void load_tensors(const File& file, const std::string& source,
     if (!known.contains(name) && (passed_over.empty() || !name.starts_with(passed_over)))
       problems += message("\n  unknown: ", name);
   if (!problems.empty()) throw IoError(message(source, " does not fit the network:", problems));
-  for (const auto& [name, target] : targets) {
-    const Tensor<T> stored = file.template tensor<T>(name);
-    std::copy(stored.begin(), stored.end(), target.begin());
-  }
+  for (const auto& [name, target] : targets) file.read(name, target);
 }
 
 }  // namespace detail

@@ -70,22 +70,26 @@ class RunSaver {
   void start(RunSnapshot snapshot, Index steps) {
     finish(false);
     saved_at_ = Clock::now();
-    const auto path = run_state_path(options_.folder, steps);
-    writer_ = std::thread([this, path, snapshot = std::move(snapshot)] {
+    const auto write = [this, path = run_state_path(options_.folder, steps),
+                        snapshot = std::move(snapshot)]() noexcept {
       try {
         snapshot.write(path);
         remove_old(path);
       } catch (...) {
         error_ = std::current_exception();
       }
-    });
+    };
+    try {
+      writer_ = std::thread(write);
+    } catch (const std::exception&) {  // no thread can be started: write it now
+      write();
+    }
   }
 
   /// Waits for the last state. Throws IoError if it could not be written; not `strict`: tells it
   /// on standard error.
   void finish(bool strict = true) {
-    if (!writer_.joinable()) return;
-    writer_.join();
+    if (writer_.joinable()) writer_.join();
     const auto error = std::exchange(error_, nullptr);
     if (!error) return;
     try {

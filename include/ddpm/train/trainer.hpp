@@ -10,12 +10,16 @@
 #pragma once
 
 #include <functional>
+#include <iostream>
+#include <optional>
 
+#include "ddpm/core/scratch.hpp"
 #include "ddpm/data/digest.hpp"
 #include "ddpm/data/loader.hpp"
 #include "ddpm/nn/unet.hpp"
 #include "ddpm/optim/clip.hpp"
 #include "ddpm/optim/ema.hpp"
+#include "ddpm/train/memory_need.hpp"
 #include "ddpm/train/run_state.hpp"
 #include "ddpm/train/saver.hpp"
 #include "ddpm/train/trainable.hpp"
@@ -67,28 +71,38 @@ class Trainer {
   /// which goes on: it makes what is left of options.steps updates, maybe none. Where
   /// options.save names a folder, run states are written there meanwhile and at the end.
   /// Throws PreconditionError if the data do not fit the network, or are others than those of the
-  /// run that is resumed; NonFiniteError as soon as loss or gradient stop being finite; the weights
-  /// are then those of the last good update.
+  /// run that is resumed, or more than options.memory_limit is needed; NonFiniteError as soon as
+  /// loss or gradient stop being finite, unless options.non_finite says otherwise; the weights are
+  /// then those of the last good update.
   template <data::Dataset<T> D>
   void fit(const D& data, const OnStep& on_step = {}) {
     data::Loader<T> loader(
         data, {options_.batch_size, options_.seed, options_.horizontal_flip, position_.drawn});
-    take_shape(data.image_shape());
     check_classes(data);
+    check_shape(data.image_shape());
     take_digest(data::digest<T>(data));
+    if (options_.memory_limit > 0) {
+      const std::size_t held = process_bytes();
+      detail::check_memory(memory_need(data.image_shape()), held, options_.memory_limit);
+    }
+    take_shape(data.image_shape());
     saver_.begin(steps(), resumed_);
     if (!resumed_) position_.fit_start = steps();
     resumed_ = stopped_ = false;
+    failures_ = failed_step_ = 0;
+    if (options_.non_finite == NonFinite::reload) good_ = snapshot(true);
     learning_rate_.start = position_.fit_start;
     set_steps(options_.steps);
     ProgressDisplay progress("training", steps_, options_.progress);
-    for (Index i = steps() - position_.fit_start + 1; i <= steps_ && !stopped_; ++i) {
-      const TrainingStep result = update(loader);
+    while (steps() - position_.fit_start < steps_ && !stopped_) {
+      const auto result = update(loader);
       position_.drawn = loader.drawn();
+      if (!result) continue;
+      const Index made = steps() - position_.fit_start;
       progress.set_steps(steps_);
-      progress.update(i, options_.batch_size * options_.accumulation, result.loss);
-      if (on_step) on_step(*this, result);
-      if (i < steps_ && !stopped_ && saver_.due(steps())) saver_.start(snapshot(true), steps());
+      progress.update(made, options_.batch_size * options_.accumulation, result->loss);
+      if (on_step) on_step(*this, *result);
+      if (made < steps_ && !stopped_ && saver_.due(steps())) save_between();
     }
     if (saver_.active()) saver_.start(snapshot(false), steps());
     saver_.finish();
@@ -114,9 +128,41 @@ class Trainer {
   const Network& model() const { return network_; }
   /// Updates made.
   Index steps() const { return adam_.steps(); }
+  /// Updates left out, since they were not finite.
+  Index skipped() const { return position_.skipped; }
   /// Mean loss of the last hundred updates or so; 0 before the first.
   double mean_loss() const {
     return position_.mean_loss_weight > 0 ? position_.mean_loss / position_.mean_loss_weight : 0;
+  }
+
+  /// Memory that fit() takes at its peak on images (H, W, C), found without training: within 15 %
+  /// of what the process then holds for it, as far as the steps and saving go; samples drawn
+  /// meanwhile, and the data, come on top. Throws PreconditionError if the images do not fit the
+  /// network.
+  MemoryNeed memory_need(const Shape& image) {
+    check_shape(image);
+    take_shape(image);
+    MemoryNeed need;
+    for (const auto& handle : handles_)
+      need.model += 4 * sizeof(T) * static_cast<std::size_t>(handle.value().size());
+    const int copies =
+        (options_.save.folder.empty() ? 0 : 1) + (options_.non_finite == NonFinite::reload ? 1 : 0);
+    need.saving = need.model * static_cast<std::size_t>(copies);
+    const TimestepSampler before = timesteps_;
+    memory::trim();
+    const std::size_t touched = memory::statistics().bytes_touched;
+    std::size_t room = 0;  // of the kernels; until it has grown, other memory is taken instead
+    do {
+      adam_.zero_grad();
+      memory::trim();
+      room = scratch_bytes();
+      dry_step(image);
+    } while (scratch_bytes() > room);
+    need.step = memory::statistics().bytes_touched - touched;
+    adam_.zero_grad();
+    memory::trim();
+    timesteps_ = before;
+    return need;
   }
 
   /// Writes a run state: all that the next update depends on. An older file at `path` stays whole
@@ -147,19 +193,30 @@ class Trainer {
       throw IoError(message(source, " is the state of another run:", problems));
     const auto position = read_config<RunPosition>(stored, "run", source);
     const auto digest = read_config<data::Digest>(stored, "data", source);
-    if (position.fit_start < 0 || position.steps < position.fit_start || position.drawn < 0)
-      throw IoError(message(source, ": no place of a run: ", position.steps, " updates, ",
-                            position.drawn, " images, begun at update ", position.fit_start));
+    position.validate(source);
+    const Shape image{digest.height, digest.width, digest.channels};
+    if (digest.images < 0 || (digest.images > 0 && (digest.height < 1 || digest.width < 1 ||
+                                                    image[2] != network_.sample_shape(1)[3])))
+      throw IoError(message(source, ": its data are ", digest.images, " images of ", image));
     load(file, source);
     adam_.resume_at(position.steps);
     ema_.resume_at(position.steps);
     position_ = position;
     digest_ = digest;
     resumed_ = true;
-    if (digest.images > 0) take_shape({digest.height, digest.width, digest.channels});
+    if (digest.images > 0) take_shape(image);
   }
 
  private:
+  /// The gradients of a step, for their memory only.
+  void dry_step(const Shape& image) {
+    const detail::FirstTasksOnly guard;
+    const Index N = options_.batch_size;
+    data::Batch<T> batch{Tensor<T>({N, image[0], image[1], image[2]}, T(0)), {}};
+    if (network_.classes() > 0) batch.labels.assign(static_cast<std::size_t>(N), 0);
+    accumulate_gradients(batch, 0);
+  }
+
   /// The run in words, with its place.
   io::Metadata describe() const {
     io::Metadata metadata = detail::model_metadata(network_, scheduler_);
@@ -188,12 +245,13 @@ class Trainer {
     return result;
   }
 
+  struct Values {
+    std::vector<io::NamedTensor<T>> tensors;
+    Tensor<double> timesteps;
+  };
+
   /// What a run state holds, as it is now; not `copy`: as it is when it is written.
   RunSnapshot snapshot(bool copy) const {
-    struct Values {
-      std::vector<io::NamedTensor<T>> tensors;
-      Tensor<double> timesteps;
-    };
     const auto values = std::make_shared<Values>(Values{tensors(), timesteps_.memory()});
     RunSnapshot result{{}, describe(), values};
     for (auto& [name, tensor] : values->tensors) {
@@ -202,6 +260,34 @@ class Trainer {
     }
     result.tensors.emplace_back(timesteps_name, values->timesteps);
     return result;
+  }
+
+  /// Writes a run state while training goes on; where there is no memory for a copy of it, training
+  /// waits.
+  void save_between() {
+    try {
+      RunSnapshot now = snapshot(true);
+      if (options_.non_finite == NonFinite::reload) good_ = now;
+      saver_.start(std::move(now), steps());
+    } catch (const std::bad_alloc&) {
+      saver_.start(snapshot(false), steps());
+      saver_.finish(false);
+    }
+  }
+
+  /// Goes back to a state of this run, but for the images drawn and the updates left out.
+  void restore(const RunSnapshot& state) {
+    const auto& values = *static_cast<const Values*>(state.values.get());
+    const auto targets = tensors();
+    for (std::size_t i = 0; i < targets.size(); ++i)
+      std::copy(values.tensors[i].tensor.begin(), values.tensors[i].tensor.end(),
+                targets[i].tensor.begin());
+    timesteps_.restore(values.timesteps);
+    auto position = read_config<RunPosition>(state.metadata, "run", "this run");
+    position.skipped = position_.skipped;
+    position_ = position;
+    adam_.resume_at(position.steps);
+    ema_.resume_at(position.steps);
   }
 
   /// Takes the tensors of a run state. Throws IoError if they do not fit; nothing is changed then.
@@ -231,11 +317,15 @@ class Trainer {
     digest_ = digest;
   }
 
-  /// Throws PreconditionError unless images (H, W, C) fit the network, and tells it their size.
-  void take_shape(const Shape& image) {
+  /// Throws PreconditionError unless images (H, W, C) fit the network.
+  void check_shape(const Shape& image) const {
     const Index channels = network_.sample_shape(1)[3];
-    require(image[2] == channels, "Trainer::fit: images are ", image, ", the network expects ",
-            channels, " channels");
+    require(image.rank() == 3 && image[2] == channels, "Trainer: images are ", image,
+            ", the network expects (H, W, ", channels, ")");
+  }
+
+  /// Tells the network the size of its images.
+  void take_shape(const Shape& image) {
     if constexpr (requires { network_.set_image_size(image[0], image[1]); })
       for (Network* network : {&network_, &ema_network_})
         network->set_image_size(image[0], image[1]);
@@ -258,30 +348,52 @@ class Trainer {
     check_labels("Trainer::fit", labels, data.size(), network_.classes());
   }
 
-  TrainingStep update(data::Loader<T>& loader) {
+  /// An update; none if it was left out, since it was not finite.
+  std::optional<TrainingStep> update(data::Loader<T>& loader) {
     adam_.zero_grad();
     double loss = 0;
-    for (Index i = 0; i < options_.accumulation; ++i) loss += accumulate_gradients(loader);
+    for (Index i = 0; i < options_.accumulation; ++i) {
+      const Index first = loader.drawn();
+      data::Batch<T> batch = loader.next();
+      check_range(batch.images);
+      loss += accumulate_gradients(batch, first);
+    }
     const Index step = adam_.steps();
-    if (!std::isfinite(loss))
-      throw NonFiniteError(message("training: the loss of step ", step + 1, " is ", loss));
-    const double norm = optim::grad_norm(handles_);
-    if (!std::isfinite(norm))
-      throw NonFiniteError(message("training: the gradient of step ", step + 1,
-                                   " is not finite in ", first_non_finite()));
+    const double norm = std::isfinite(loss) ? optim::grad_norm(handles_) : loss;
+    if (!std::isfinite(norm)) {
+      leave_out(loss);
+      return std::nullopt;
+    }
+    if (step + 1 >= failed_step_) failures_ = 0;
     const double rate = learning_rate_.at(step);
     // Clipping, Adam and the average in one pass over memory.
     adam_.step(rate, optim::clip_factor(norm, options_.max_grad_norm), ema_.next_update());
     position_.mean_loss = 0.99 * position_.mean_loss + 0.01 * loss;
     position_.mean_loss_weight = 0.99 * position_.mean_loss_weight + 0.01;
-    return {step + 1, loss, norm, rate};
+    return TrainingStep{step + 1, loss, norm, rate};
   }
 
-  /// Adds one batch's share to the gradients and returns its share of the loss.
-  double accumulate_gradients(data::Loader<T>& loader) {
-    const Index first = loader.drawn();
-    data::Batch<T> batch = loader.next();
-    check_range(batch.images);
+  /// Does what options.non_finite says with an update that is not finite.
+  void leave_out(double loss) {
+    const Index step = steps() + 1;
+    const std::string problem = message(
+        "training: the ", std::isfinite(loss) ? "gradient" : "loss", " of step ", step, " is ",
+        std::isfinite(loss) ? std::string("not finite") : message(loss), first_non_finite());
+    if (options_.non_finite == NonFinite::fail) throw NonFiniteError(problem);
+    failed_step_ = std::max(failed_step_, step);
+    if (++failures_ > options_.most_skipped)
+      throw NonFiniteError(
+          message(problem, ", after ", options_.most_skipped, " that were left out"));
+    ++position_.skipped;
+    const bool reload = options_.non_finite == NonFinite::reload;
+    if (reload) restore(*good_);
+    std::cerr << "\nwarning: " << problem << "; it is left out"
+              << (reload ? message(", back to step ", steps()) : "") << '\n';
+  }
+
+  /// Adds one batch's share to the gradients and returns its share of the loss. `first` is the
+  /// number of the batch's first image.
+  double accumulate_gradients(data::Batch<T>& batch, Index first) {
     hide_labels(batch.labels, first);
     const Index N = batch.images.dim(0);
     const Tensor<T> noise(batch.images.shape()), weights({N});
@@ -311,11 +423,16 @@ class Trainer {
         labels[static_cast<std::size_t>(n)] = no_label;
   }
 
-  const std::string& first_non_finite() const {
+  /// Which tensor is the first that is not finite: of the weights, else of the gradients.
+  std::string first_non_finite() const {
+    const auto finite = [](const Tensor<T>& tensor) {
+      return std::all_of(tensor.begin(), tensor.end(), [](T v) { return std::isfinite(v); });
+    };
     for (const auto& [name, parameter] : parameters_)
-      for (const T g : parameter.grad())
-        if (!std::isfinite(g)) return name;
-    return parameters_.front().name;  // finite values whose squares overflow
+      if (!finite(parameter.value())) return message(", first in the weight ", name);
+    for (const auto& [name, parameter] : parameters_)
+      if (!finite(parameter.grad())) return message(", first in the gradient of ", name);
+    return ", no weight and no gradient is";  // but the squares of gradients overflow
   }
 
   static constexpr const char* timesteps_name = "training.timesteps";
@@ -333,7 +450,10 @@ class Trainer {
   data::Digest digest_;   ///< of the last data
   Index steps_ = 1;       ///< of the fit() that runs
   bool stopped_ = false;
-  bool resumed_ = false;  ///< and no fit() since
+  bool resumed_ = false;             ///< and no fit() since
+  Index failures_ = 0;               ///< updates left out in a row
+  Index failed_step_ = 0;            ///< the last one that was
+  std::optional<RunSnapshot> good_;  ///< to go back to
   RunSaver saver_;
 };
 

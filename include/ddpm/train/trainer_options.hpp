@@ -26,6 +26,15 @@ struct SaveOptions {
   }
 };
 
+/// What fit() does with an update whose loss or gradient is not finite.
+enum class NonFinite {
+  fail,    ///< throws NonFiniteError
+  skip,    ///< leaves it out and goes on with the next images
+  reload,  ///< also goes back to the run state saved last, or to that at the start of fit()
+};
+template <>
+inline constexpr auto enum_names<NonFinite> = named<NonFinite>("fail", "skip", "reload");
+
 struct TrainerOptions {
   Index batch_size = 64;        ///< images of one forward pass, at least 1
   Index steps = 2000;           ///< updates of one fit(), at least 1
@@ -46,6 +55,9 @@ struct TrainerOptions {
   // What follows is no part of the run's description: it may be another when the run goes on.
   Progress progress = Progress::automatic;  ///< what is shown
   SaveOptions save = {};
+  NonFinite non_finite = NonFinite::fail;  ///< reload needs save.folder
+  Index most_skipped = 10;       ///< such updates in a row that do not yet end fit(), at least 1
+  std::size_t memory_limit = 0;  ///< bytes that the process may hold; 0: not limited
 
   /// Throws PreconditionError that names the first field out of range. (Those of learning rate,
   /// average, loss and Adam are checked by these.)
@@ -62,6 +74,9 @@ struct TrainerOptions {
             ", must be positive");
     require(label_dropout >= 0 && label_dropout <= 1, "TrainerOptions: label_dropout is ",
             label_dropout, ", expected [0, 1]");
+    at_least_one("most_skipped", most_skipped);
+    require(non_finite != NonFinite::reload || !save.folder.empty(),
+            "TrainerOptions: non_finite is reload, which needs save.folder");
     save.validate();
   }
 

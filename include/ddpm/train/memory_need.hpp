@@ -1,0 +1,57 @@
+// How much memory a training takes, and whether that is allowed.
+//
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "ddpm/core/memory.hpp"
+
+namespace ddpm::DDPM_ABI {
+
+/// Bytes that a training holds at its peak.
+struct MemoryNeed {
+  std::size_t model = 0;   ///< weights, their average, Adam's two moments
+  std::size_t step = 0;    ///< gradients, activations and the room that kernels work in
+  std::size_t saving = 0;  ///< copies of the model, to be written while training goes on
+
+  std::size_t total() const { return model + step + saving; }
+};
+
+/// "1.25 GB", three digits
+inline std::string bytes_text(std::size_t count) {
+  const auto bytes = static_cast<double>(count);
+  const char* unit = bytes < 1e9 ? "MB" : "GB";
+  char text[32];
+  std::snprintf(text, sizeof text, "%.3g %s", bytes / (bytes < 1e9 ? 1e6 : 1e9), unit);
+  return text;
+}
+
+/// Bytes of memory that this process holds; where the system does not tell, those of its arrays.
+inline std::size_t process_bytes() {
+  std::size_t pages = 0, resident = 0;
+  if (std::FILE* file = std::fopen("/proc/self/statm", "r")) {
+    const bool read = std::fscanf(file, "%zu %zu", &pages, &resident) == 2;
+    std::fclose(file);
+    if (read) return resident * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  }
+  return memory::statistics().bytes_touched;
+}
+
+namespace detail {
+
+/// Throws PreconditionError if a training that needs so much beside what the process `holds` goes
+/// past `limit` bytes.
+inline void check_memory(const MemoryNeed& need, std::size_t holds, std::size_t limit) {
+  const std::size_t more = need.step + need.saving;
+  require(holds + more <= limit, "Trainer::fit: needs ", bytes_text(holds + more),
+          " of memory, allowed are ", bytes_text(limit), " (", bytes_text(holds), " held already, ",
+          bytes_text(need.step), " for a step, ", bytes_text(need.saving),
+          " for saving); a smaller batch with more accumulation needs less");
+}
+
+}  // namespace detail
+
+}  // namespace ddpm::DDPM_ABI
