@@ -47,6 +47,7 @@ class GzipReader {
       done += room - stream_.avail_out;
       if (status_ == Z_BUF_ERROR && read_ == packed_.size())
         throw IoError(message(name_, ": gzip cut short after ", packed_.size(), " bytes"));
+      if (status_ == Z_MEM_ERROR) throw std::bad_alloc();
       if (status_ != Z_OK && status_ != Z_STREAM_END && status_ != Z_BUF_ERROR)
         throw IoError(message(name_, ": damaged gzip at byte ", read_, " (",
                               stream_.msg ? stream_.msg : "checksum", ")"));

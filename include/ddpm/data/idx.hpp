@@ -58,39 +58,40 @@ inline void check_idx_size(const IdxHeader& header, std::size_t bytes, const std
                           " bytes of elements, the file has ", rest));
 }
 
-/// The bytes of an IDX file, plain or gzip. What gzip unpacks to is known from its first bytes.
-inline io::Bytes read_idx_bytes(const std::filesystem::path& path, std::size_t rank) {
-  const io::Bytes bytes = io::read_file(path);
+/// The bytes of an IDX file that may be gzip, unpacked. What gzip unpacks to is known from its first
+/// bytes.
+inline io::Bytes unpacked_idx(io::Bytes bytes, std::size_t rank, const std::string& name) {
   if (!is_gzip(bytes)) return bytes;
-  const std::string name = path.string();
   const auto header = parse_idx_header(gunzip_start(bytes, name, 16), rank, name);
   return gunzip(bytes, name, header.size + static_cast<std::size_t>(header.elements));
 }
 
 }  // namespace detail
 
-/// Images from the bytes of an IDX file (N, H, W), as (N, H, W, 1). `name` stands in errors.
-/// Throws IoError if the bytes are anything else.
+/// Images from the bytes of an IDX file (N, H, W), plain or gzip, as (N, H, W, 1). `name` stands in
+/// errors. Throws IoError if the bytes are anything else.
 template <class T>
-ImageSet<T> parse_idx_images(const io::Bytes& bytes, const std::string& name) {
+ImageSet<T> parse_idx_images(io::Bytes bytes, const std::string& name) {
+  bytes = detail::unpacked_idx(std::move(bytes), 3, name);
   const auto header = detail::parse_idx_header(bytes, 3, name);
   detail::check_idx_size(header, bytes.size(), name);
   const auto& [N, H, W] = header.extents;
-  return {{N, H, W, 1},
-          io::Bytes(bytes.begin() + static_cast<std::ptrdiff_t>(header.size), bytes.end())};
+  bytes.erase(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(header.size));
+  return {{N, H, W, 1}, std::move(bytes)};
 }
 
 /// Images of an IDX file, plain or gzip, as (N, H, W, 1).
 /// Throws IoError with the path if it cannot be read or is not such a file.
 template <class T>
 ImageSet<T> read_idx_images(const std::filesystem::path& path) {
-  return parse_idx_images<T>(detail::read_idx_bytes(path, 3), path.string());
+  return parse_idx_images<T>(io::read_file(path), path.string());
 }
 
-/// Labels from the bytes of an IDX file (N), each below `classes`. `name` stands in errors.
-/// Throws IoError if the bytes are anything else, or a label is too large.
-inline std::vector<Index> parse_idx_labels(const io::Bytes& bytes, const std::string& name,
+/// Labels from the bytes of an IDX file (N), plain or gzip, each below `classes`. `name` stands in
+/// errors. Throws IoError if the bytes are anything else, or a label is too large.
+inline std::vector<Index> parse_idx_labels(io::Bytes bytes, const std::string& name,
                                            Index classes = 10) {
+  bytes = detail::unpacked_idx(std::move(bytes), 1, name);
   const auto header = detail::parse_idx_header(bytes, 1, name);
   detail::check_idx_size(header, bytes.size(), name);
   std::vector<Index> labels(bytes.begin() + static_cast<std::ptrdiff_t>(header.size), bytes.end());
@@ -103,7 +104,7 @@ inline std::vector<Index> parse_idx_labels(const io::Bytes& bytes, const std::st
 /// Labels of an IDX file (N), plain or gzip, each below `classes`.
 /// Throws IoError with the path if it cannot be read, is not such a file, or a label is too large.
 inline std::vector<Index> read_idx_labels(const std::filesystem::path& path, Index classes = 10) {
-  return parse_idx_labels(detail::read_idx_bytes(path, 1), path.string(), classes);
+  return parse_idx_labels(io::read_file(path), path.string(), classes);
 }
 
 /// Images and labels from two IDX files, labels below `classes`. Throws IoError also if their

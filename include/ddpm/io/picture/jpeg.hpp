@@ -34,6 +34,10 @@ class JpegReader {
       at = end_of_scan(at);
     }
     if (scans == 0) damaged("no picture in it");
+    // Each block of 8 x 8 pixels has a code of a bit or more.
+    const Index blocks = (info_.height + 7) / 8 * ((info_.width + 7) / 8);
+    if (static_cast<Index>(file_.size()) * 8 < blocks)
+      damaged(file_.size(), " bytes are too few for ", info_.width, " x ", info_.height, " pixels");
     return info_;
   }
 
