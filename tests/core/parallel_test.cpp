@@ -26,7 +26,7 @@ TEST_CASE("parallel_for: nests") {
   CHECK(total == 45 * 45);
 }
 
-TEST_CASE("parallel_for: an exception in a task reaches the caller, and the pool stays usable") {
+TEST_CASE("parallel_for [TS-2]: an exception in a task reaches the caller, the pool stays usable") {
   for (const int threads : {1, 4}) {
     set_num_threads(threads);
     for (int round = 0; round < 20; ++round)

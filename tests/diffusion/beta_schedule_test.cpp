@@ -46,7 +46,7 @@ TEST_CASE("beta schedules: cosine and sigmoid by their abar") {
   CHECK(sigmoid.betas()[999] == 0.999);
 }
 
-TEST_CASE("beta schedules: every one gives a usable table, for any number of timesteps") {
+TEST_CASE("beta schedules [NU-2]: every one gives a usable table, for any number of timesteps") {
   for (const auto schedule : {BetaSchedule::linear, BetaSchedule::quadratic, BetaSchedule::constant,
                               BetaSchedule::warmup10, BetaSchedule::warmup50, BetaSchedule::jsd,
                               BetaSchedule::cosine, BetaSchedule::sigmoid})

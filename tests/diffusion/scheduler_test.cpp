@@ -147,7 +147,7 @@ TEST_CASE("sampling: a Gaussian's optimal denoiser gives that Gaussian back") {
   CHECK(std::sqrt(square - mean * mean) == doctest::Approx(0.5).epsilon(0.05));
 }
 
-TEST_CASE("sampling: sample i is the same in any batch") {
+TEST_CASE("sampling [DT-2]: sample i is the same in any batch") {
   struct Half {
     Variable<float> operator()(const Variable<float>& x, std::span<const double>) const {
       return 0.5F * x;

@@ -4,7 +4,7 @@
 
 using namespace test;
 
-TEST_CASE_TEMPLATE("softmax: rows sum to 1, at any scale", T, float, double) {
+TEST_CASE_TEMPLATE("softmax [NU-2]: rows sum to 1, at any scale", T, float, double) {
   for (const Index columns : {1, 2, 17, 49, 256}) {
     auto x = random_tensor<T>({3, columns}, 1);
     for (Index j = 0; j < columns; ++j) x.view().row(2)[j] *= T(1e4);

@@ -100,6 +100,71 @@ TEST_CASE("run state [RS-1]: a run that was stopped anywhere ends in the same by
   }
 }
 
+TEST_CASE("run state [RS-1]: random runs, stopped at random places, end in the same bytes") {
+  const TemporaryFolder folder;
+  const auto whole = folder.path / "whole", part = folder.path / "part";
+  Rng rng(7);
+  for (int round = 0; round < 20; ++round) {
+    const auto odd = [&] { return rng.below(2) == 1; };
+    Kind kind{"random", quiet(2 + rng.below(20)), odd()};
+    TrainerOptions& o = kind.options;
+    o.batch_size = 1 + rng.below(7);
+    o.accumulation = 1 + rng.below(3);
+    o.warmup_steps = rng.below(8);
+    if (odd()) o.decay = optim::Decay::cosine;
+    o.horizontal_flip = odd();
+    o.ema_warmup = odd();
+    o.timestep_sampling =
+        std::array{TimestepSampling::uniform, TimestepSampling::stratified,
+                   TimestepSampling::loss_second_moment}[static_cast<std::size_t>(rng.below(3))];
+    if (odd()) {
+      kind.variance = Variance::learned;
+      o.loss.loss = odd() ? Loss::hybrid : Loss::kl;
+    }
+    o.seed = static_cast<std::uint64_t>(rng.below(1000));
+    Run uninterrupted(kind);
+    uninterrupted.fit(kind);
+    uninterrupted.trainer.save(whole);
+    // Stopped twice on the way.
+    Run(kind).trainer.save(part);
+    const Index first = rng.below(o.steps + 1), second = first + rng.below(o.steps - first + 1);
+    CAPTURE(o.steps);
+    CAPTURE(first);
+    CAPTURE(second);
+    for (const Index stop : {first, second, o.steps}) {
+      Run run(kind, 5);
+      run.trainer.resume(part);
+      if (stop > run.trainer.steps())
+        run.fit(kind, [&](auto& trainer, const TrainingStep& step) {
+          if (step.step == stop) trainer.stop();
+        });
+      run.trainer.save(part);
+    }
+    CHECK(io::read_file(part) == io::read_file(whole));
+  }
+}
+
+TEST_CASE("run state [CK-9]: written without a copy, and nothing of the machine stands in it") {
+  const TemporaryFolder folder;
+  const auto path = folder.path / "state";
+  Kind kind = kinds()[0];
+  kind.options.save = {.folder = (folder.path / "run").string(), .minutes = 0};
+  Run run(kind);
+  run.fit(kind);
+  memory::trim();
+  memory::reset_peak();
+  const auto before = memory::statistics();
+  run.trainer.save(path);
+  CHECK(memory::statistics().peak_bytes_in_use < before.bytes_in_use + 1000);
+  const auto bytes = io::read_file(path);
+  const std::string text(bytes.begin(), bytes.end());
+  CHECK_FALSE(contains(text, folder.path.string()));
+  CHECK_FALSE(contains(text, "/home"));
+  char host[256] = "";
+  REQUIRE(::gethostname(host, sizeof host - 1) == 0);
+  if (std::string(host).size() > 3) CHECK_FALSE(contains(text, host));
+}
+
 TEST_CASE("run state: stopped at every update, and saved from the callback") {
   const TemporaryFolder folder;
   const auto path = folder.path / "state", whole = folder.path / "whole";

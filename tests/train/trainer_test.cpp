@@ -32,7 +32,7 @@ Run run(const TrainerOptions& options, const Tensor<float>& images) {
 
 }  // namespace
 
-TEST_CASE("trainer: losses, weights and samples are the same bits at any number of threads") {
+TEST_CASE("trainer [DT-1]: losses, weights and samples are the same at any number of threads") {
   const auto images = random_tensor<float>({9, 10, 7, 1}, 1);
   set_num_threads(1);
   const Run one = run(quiet(4), images);

@@ -1,5 +1,6 @@
-// Pictures in and out: PNG written, PNG / JPEG / BMP / GIF / PNM read, through stb. Pixels are 8
-// bits in the file and [-1, 1] in tensors, x / 127.5 - 1 (Ho et al. 2020, section 3.3).
+// Pictures in and out: PNG written through zlib, PNG / JPEG / BMP / GIF read through stb, PNM by
+// ourselves. Pixels are 8 bits in the file and [-1, 1] in tensors, x / 127.5 - 1 (Ho et al. 2020,
+// section 3.3).
 //
 // SPDX-License-Identifier: MIT
 #pragma once
@@ -16,6 +17,7 @@
 #include "ddpm/io/picture/gif.hpp"
 #include "ddpm/io/picture/jpeg.hpp"
 #include "ddpm/io/picture/png.hpp"
+#include "ddpm/io/picture/png_writer.hpp"
 #include "ddpm/io/picture/pnm.hpp"
 #include "ddpm/io/stb.hpp"
 
@@ -29,7 +31,8 @@ std::uint8_t to_byte(T pixel) {
 }
 
 /// Writes an image (H, W, C), C = 1 (grey) or 3 (RGB), pixels in [-1, 1], as PNG.
-/// Throws PreconditionError if the shape is another, IoError if the file cannot be written.
+/// Throws PreconditionError if the shape is another, IoError if the file cannot be written,
+/// std::bad_alloc.
 template <class T>
 void write_image(const std::filesystem::path& path, const View<const T>& image) {
   require(image.shape.rank() == 3 && image.size() > 0 && (image.dim(2) == 1 || image.dim(2) == 3),
@@ -38,14 +41,8 @@ void write_image(const std::filesystem::path& path, const View<const T>& image) 
           ", expected at most 32768 x 32768 pixels");
   Bytes bytes(static_cast<std::size_t>(image.size()));
   std::transform(image.begin(), image.end(), bytes.begin(), to_byte<T>);
-  const int height = static_cast<int>(image.dim(0)), width = static_cast<int>(image.dim(1));
-  const int channels = static_cast<int>(image.dim(2));
-  int size = 0;
-  const std::unique_ptr<unsigned char, void (*)(void*)> png(
-      stbi_write_png_to_mem(bytes.data(), width * channels, width, height, channels, &size),
-      std::free);
-  if (png == nullptr) throw IoError(message(path.string(), ": cannot encode as PNG"));
-  write_file(path, png.get(), static_cast<std::size_t>(size));
+  const Bytes file = picture::encode_png(bytes, image.dim(0), image.dim(1), image.dim(2));
+  write_file(path, file.data(), file.size());
 }
 
 /// Writes images (N, H, W, C) side by side as one PNG, `columns` a row (0: about as many as rows),
@@ -168,8 +165,11 @@ inline DecodedImage decode_image(const Bytes& bytes, Index channels, const std::
       stbi_load_from_memory(bytes.data(), static_cast<int>(bytes.size()), &width, &height, &in_file,
                             alpha ? 4 : static_cast<int>(channels)),
       stbi_image_free);
-  if (pixels == nullptr)
-    throw IoError(message(name, ": damaged picture (", stbi_failure_reason(), ")"));
+  if (pixels == nullptr) {
+    const std::string reason = stbi_failure_reason();
+    if (reason == "outofmem") throw std::bad_alloc();
+    throw IoError(message(name, ": damaged picture (", reason, ")"));
+  }
   if (height != info.height || width != info.width)
     throw IoError(message(name, ": damaged picture (it tells two sizes)"));
   const Index count = Index{width} * height;

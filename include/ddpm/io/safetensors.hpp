@@ -252,6 +252,13 @@ class Safetensors {
   template <class T>
   Tensor<T> tensor(const std::string& name) const {
     Tensor<T> result(shape(name));
+    read(name, result);
+    return result;
+  }
+
+  /// Copies a tensor, converted to T, to one of its shape.
+  template <class T>
+  void read(const std::string& name, const Tensor<T>& result) const {
     const auto& stored = entry(name);
     const std::uint8_t* from = bytes_.data() + buffer_ + stored.offsets[0];
     const auto as_is = [](auto value) { return value; };
@@ -263,7 +270,6 @@ class Safetensors {
       convert<std::uint16_t>(from, result, detail::from_half);
     else
       convert<std::uint16_t>(from, result, detail::from_bfloat16);
-    return result;
   }
 
  private:

@@ -82,6 +82,7 @@ class InflatedSize {
       stream_.next_out = rows.data();
       stream_.avail_out = static_cast<uInt>(rows.size());
       const int status = inflate(&stream_, Z_NO_FLUSH);
+      if (status == Z_MEM_ERROR) throw std::bad_alloc();
       bytes_ += rows.size() - stream_.avail_out;
       ended_ = status == Z_STREAM_END;
       if (bytes_ > most || (status != Z_OK && status != Z_STREAM_END && status != Z_BUF_ERROR))
