@@ -260,6 +260,22 @@ TEST_CASE("image: a picture that is cut anywhere is an error, whatever its kind"
   }
 }
 
+TEST_CASE("image: small files that claim large pictures are refused") {
+  const auto error = [](io::Bytes bytes,
+                        std::initializer_list<std::pair<std::size_t, int>> changes) {
+    for (const auto& [place, value] : changes) bytes[place] = static_cast<std::uint8_t>(value);
+    return error_of<IoError>([&] { io::decode_image(bytes, 3, "x"); });
+  };
+  const auto pictures = one_of_each();
+  const io::Bytes& gif = pictures[3].bytes;  // 2 x 2: at 6 the canvas, at 24 the picture
+  CHECK(contains(error(gif, {{6, 3}, {24, 3}}), "4 pixels, its size needs 6"));
+  CHECK(contains(error(gif, {{7, 1}}), "less than a sixteenth of 258 x 2"));
+  io::Bytes jpeg = pictures[1].bytes;
+  const auto frame = std::find(jpeg.begin() + 2, jpeg.end(), 0xC0) - jpeg.begin();  // its marker
+  CHECK(contains(error(jpeg, {{std::size_t(frame) + 4, 0x20}, {std::size_t(frame) + 6, 0x20}}),
+                 "bytes are too few for 8200 x 8200 pixels"));
+}
+
 TEST_CASE("image: any flipped bit gives a picture of that size, or an error") {
   for (const Picture& picture : one_of_each())
     for (std::size_t bit = 0; bit < 8 * picture.bytes.size(); ++bit) {

@@ -58,8 +58,8 @@ inline void check_idx_size(const IdxHeader& header, std::size_t bytes, const std
                           " bytes of elements, the file has ", rest));
 }
 
-/// The bytes of an IDX file that may be gzip, unpacked. What gzip unpacks to is known from its first
-/// bytes.
+/// The bytes of an IDX file that may be gzip, unpacked. What gzip unpacks to is known from its
+/// first bytes.
 inline io::Bytes unpacked_idx(io::Bytes bytes, std::size_t rank, const std::string& name) {
   if (!is_gzip(bytes)) return bytes;
   const auto header = parse_idx_header(gunzip_start(bytes, name, 16), rank, name);
