@@ -21,6 +21,7 @@ class GifPixels {
 
   /// Takes the next byte. False if there is a code that no table can have.
   bool add(std::uint32_t byte) {
+    if (ended_) return true;
     buffer_ |= byte << filled_;
     filled_ += 8;
     for (; filled_ >= width_ && !ended_;) {
