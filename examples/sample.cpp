@@ -10,46 +10,49 @@ namespace {
 
 using namespace examples;
 
-/// All that the pictures of a folder follow from, a line each.
+/// All that the pictures of a folder follow from.
 template <class Model>
-std::string description(const Model& model, const SampleOptions& options) {
+io::Metadata description(const Model& model, const SampleOptions& options) {
   io::Crc32 weights;
   for (const auto& parameter : nn::parameters<float>(model.network))
     weights.add(parameter.value().data(),
                 static_cast<std::size_t>(parameter.value().size()) * sizeof(float));
   std::string labels;
-  for (const Index label : options.labels) labels += message(" ", label);
-  io::Metadata process;
-  write_config(model.scheduler.config(), "scheduler", process);
-  std::string text =
-      message("weights ", weights.value(), "\nseed ", options.seed, "\nsize ", options.height,
-              " x ", options.width, "\nsampler ", name_of(options.sampler), "\nsteps ",
-              options.steps, "\nspacing ", name_of(options.spacing), "\neta ", options.eta,
-              "\nclasses", labels, "\nguidance ", options.guidance, "\n");
-  for (const auto& [key, value] : process) text += message(key, " ", value, "\n");
+  for (const Index label : options.labels) labels += message(label, " ");
+  io::Metadata text{{"weights", message(weights.value())},
+                    {"seed", message(options.seed)},
+                    {"size", message(options.height, " x ", options.width)},
+                    {"sampler", message(name_of(options.sampler))},
+                    {"steps", message(options.steps)},
+                    {"spacing", message(name_of(options.spacing))},
+                    {"eta", message(options.eta)},
+                    {"classes", labels},
+                    {"guidance", message(options.guidance)}};
+  write_config(model.scheduler.config(), "scheduler", text);
   return text;
 }
 
-/// Throws IoError if the folder holds pictures that were drawn otherwise.
-void check_folder(const std::filesystem::path& folder, const std::string& wanted) {
+/// Throws IoError if the folder holds pictures that were drawn otherwise; notes how they are drawn.
+void check_folder(const std::filesystem::path& folder, const io::Metadata& wanted) {
   const auto path = folder / "settings.txt";
-  if (!std::filesystem::exists(path)) return io::write_file(path, wanted.data(), wanted.size());
-  std::ifstream file(path);
-  std::string there, line, differences;
-  std::istringstream lines(wanted);
-  while (std::getline(lines, line)) {
-    std::getline(file, there);
-    if (there != line) differences += message("\n  '", there, "' there, '", line, "' here");
+  if (!std::filesystem::exists(path)) {
+    std::string text;
+    for (const auto& [key, value] : wanted) text += message(key, " = ", value, "\n");
+    return io::write_file(path, text.data(), text.size());
   }
+  std::ifstream file(path);
+  io::Metadata there;
+  for (std::string line; std::getline(file, line);)
+    if (const auto equals = line.find(" = "); equals != line.npos)
+      there[line.substr(0, equals)] = line.substr(equals + 3);
+  const std::string differences = ddpm::detail::differences(there, wanted, {""});
   if (!differences.empty())
     throw IoError(message(folder.string(), " holds pictures drawn with other settings:",
                           differences, "\ntake another --folder"));
 }
 
 std::filesystem::path picture_path(const std::filesystem::path& folder, Index number) {
-  std::string digits = std::to_string(number);
-  digits.insert(0, digits.size() < 6 ? 6 - digits.size() : 0, '0');
-  return folder / (digits + ".png");
+  return folder / (ddpm::detail::zero_padded(number, 6) + ".png");
 }
 
 /// Draws the pictures that the folder does not hold yet, a file each, in batches.

@@ -156,19 +156,15 @@ class Workers {
   }
 
   void run(ParallelJob& job) {
-    bool all = false;
     Index wake = 0;
     {
       const std::lock_guard lock(mutex_);
       job.following = std::exchange(jobs_, &job);
-      calls_.fetch_add(1, std::memory_order_release);
-      all = job.count > asleep_;
       wake = std::min<Index>(asleep_, job.count - 1);
     }
-    if (all && wake > 0)
-      called_.notify_all();
-    else
-      for (; wake > 0; --wake) called_.notify_one();
+    // After the lock, which the helpers that see the call want at once.
+    calls_.fetch_add(1, std::memory_order_release);
+    for (; wake > 0; --wake) called_.notify_one();
     job.work(0);
     wait(job);
     if (job.error) std::rethrow_exception(job.error);
@@ -225,19 +221,24 @@ class Workers {
   void help(int worker, Index epoch) {
     std::unique_lock lock(mutex_);
     while (epoch == epoch_) {
-      ParallelJob* job = jobs_;
-      while (job != nullptr && !job->has_tasks()) job = job->following;
-      if (job == nullptr) {
+      if (ParallelJob* job = job_with_tasks()) {
+        job->helpers.fetch_add(1, std::memory_order_relaxed);
+        lock.unlock();
+        job->work(worker);
+        lock.lock();
+        // The helper's last touch of the job: the caller may return from now on.
+        if (job->helpers.fetch_sub(1, std::memory_order_release) == 1) left_.notify_all();
+      } else {
         sleep(lock);
-        continue;
       }
-      job->helpers.fetch_add(1, std::memory_order_relaxed);
-      lock.unlock();
-      job->work(worker);
-      lock.lock();
-      // The helper's last touch of the job: the caller may return from now on.
-      if (job->helpers.fetch_sub(1, std::memory_order_release) == 1) left_.notify_all();
     }
+  }
+
+  /// With the lock.
+  ParallelJob* job_with_tasks() const {
+    ParallelJob* job = jobs_;
+    while (job != nullptr && !job->has_tasks()) job = job->following;
+    return job;
   }
 
   /// Until there is a call. The next one mostly comes soon, so spin before sleeping.
@@ -247,6 +248,8 @@ class Workers {
     lock.unlock();
     spin_until(called);
     lock.lock();
+    // A caller whose job is in the list already may not have called yet, and not know of us.
+    if (job_with_tasks() != nullptr) return;
     ++asleep_;
     called_.wait(lock, called);
     --asleep_;
@@ -268,7 +271,7 @@ class Workers {
 
   template <class Condition>
   static void spin_until(const Condition& condition) {
-    for (int spin = 0; spin < 4000 && !condition(); ++spin)
+    for (int spin = 0; spin < 16000 && !condition(); ++spin)
       if (spin % 64 == 63) std::this_thread::yield();
   }
 

@@ -128,8 +128,18 @@ void load_tensors(const File& file, const std::string& source,
 
 }  // namespace detail
 
-/// Run states in a folder, "state-00000500.safetensors" after 500 updates, the newest last.
-inline std::vector<std::filesystem::path> run_states(const std::filesystem::path& folder) {
+namespace detail {
+
+/// A number with at least so many digits, zeros before it.
+inline std::string zero_padded(Index number, std::size_t digits) {
+  std::string text = std::to_string(number);
+  text.insert(0, text.size() < digits ? digits - text.size() : 0, '0');
+  return text;
+}
+
+/// Run states in a folder, by the updates made.
+inline std::map<Index, std::filesystem::path> run_states_by_step(
+    const std::filesystem::path& folder) {
   std::map<Index, std::filesystem::path> states;
   std::error_code error;
   for (std::filesystem::directory_iterator it(folder, error), end; !error && it != end;
@@ -143,16 +153,21 @@ inline std::vector<std::filesystem::path> run_states(const std::filesystem::path
     if (result.ec == std::errc() && result.ptr == end_of_digits && step >= 0)
       states[step] = it->path();
   }
+  return states;
+}
+
+}  // namespace detail
+
+/// Run states in a folder, "state-00000500.safetensors" after 500 updates, the newest last.
+inline std::vector<std::filesystem::path> run_states(const std::filesystem::path& folder) {
   std::vector<std::filesystem::path> result;
-  for (const auto& [step, path] : states) result.push_back(path);
+  for (const auto& [step, path] : detail::run_states_by_step(folder)) result.push_back(path);
   return result;
 }
 
 /// The path of the run state after `steps` updates.
 inline std::filesystem::path run_state_path(const std::filesystem::path& folder, Index steps) {
-  std::string digits = std::to_string(steps);
-  digits.insert(0, digits.size() < 8 ? 8 - digits.size() : 0, '0');
-  return folder / ("state-" + digits + ".safetensors");
+  return folder / ("state-" + detail::zero_padded(steps, 8) + ".safetensors");
 }
 
 }  // namespace ddpm::DDPM_ABI

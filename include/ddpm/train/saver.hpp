@@ -48,12 +48,12 @@ class RunSaver {
     std::filesystem::create_directories(options_.folder, error);
     if (error)
       throw IoError(message(options_.folder, ": cannot make this folder: ", error.message()));
-    const auto states = run_states(options_.folder);
+    const auto states = detail::run_states_by_step(options_.folder);
     require(resumed || !written_.empty() || states.empty(), "Trainer::fit: the folder ",
             options_.folder, " holds run states already; resume the run, or take another folder");
     if (written_.empty())
-      for (const auto& state : states)
-        if (state <= run_state_path(options_.folder, steps)) written_.push_back(state);
+      for (const auto& [step, path] : states)
+        if (step <= steps) written_.push_back(path);
     saved_at_ = Clock::now();
   }
 
