@@ -22,11 +22,6 @@ elseif(CMAKE_SYSTEM_PROCESSOR STREQUAL "x86_64")
   target_compile_options(ddpm_own_flags INTERFACE -march=x86-64-v3)
 endif()
 if(DDPM_SANITIZE)
-  # g++ warns of the fences in Eigen's thread pool, which the thread sanitizer does not see, and then
-  # takes some of the standard library for out of bounds. All other builds keep warnings as errors.
-  if(DDPM_SANITIZE MATCHES "thread" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-    target_compile_options(ddpm_own_flags INTERFACE -Wno-tsan -Wno-error)
-  endif()
   target_compile_options(ddpm_own_flags INTERFACE
     -fsanitize=${DDPM_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g1)
   target_link_options(ddpm_own_flags INTERFACE -fsanitize=${DDPM_SANITIZE})
