@@ -6,7 +6,7 @@
 
 using namespace test;
 
-TEST_CASE("checkpoint: network and scheduler come back") {
+TEST_CASE("checkpoint [RS-4]: network and scheduler come back") {
   const TemporaryFolder folder;
   const auto path = folder.path / "model.safetensors";
   const UNet<float> net(small, Rng(3));
