@@ -27,7 +27,7 @@ SaidAndHeld step_memory(const UNetConfig& config, TrainerOptions options, const 
 TEST_CASE("memory [MB-1]: what a step takes is known before, within 15 %") {
   Rng rng(1);
   step_memory(small, quiet(20), {32, 32, 1});  // the threads get room to work in
-  for (int round = 0; round < 40; ++round) {
+  for (int round = 0; round < 16; ++round) {
     UNetConfig config = small;
     config.channels = 8 * (1 + rng.below(3));
     config.multipliers.assign(std::size_t(1 + rng.below(3)), 1);
