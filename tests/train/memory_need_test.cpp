@@ -76,8 +76,13 @@ TEST_CASE("memory [MB-1]: a limit is told before anything is done, with needed a
   Trainer<float> trainer(net, Scheduler<float>(), options);
   const std::string text = error_of<PreconditionError>([&] { trainer.fit(images); });
   CHECK(contains(text, "allowed are 1 MB"));
-  CHECK(contains(text, "Trainer::fit: needs "));
+  CHECK(contains(text, "Trainer::fit: the memory needed is "));
   CHECK(trainer.steps() == 0);
+  options.batch_size = Index{1} << 40;  // more than any system has
+  Trainer<float> larger(net, Scheduler<float>(), options);
+  CHECK(contains(error_of<PreconditionError>([&] { larger.fit(images); }),
+                 "more than the system has, allowed are 1 MB"));
+  options.batch_size = 4;
   options.memory_limit = std::size_t{1} << 40;
   Trainer<float>(net, Scheduler<float>(), options).fit(images);
 

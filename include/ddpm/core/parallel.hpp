@@ -297,6 +297,7 @@ inline void set_num_threads(int threads) {
   detail::Workers::instance().resize(threads);
 }
 
+/// How many threads work. Starts the pool if nothing did so far, and throws as set_num_threads().
 inline int num_threads() { return detail::Workers::instance().threads(); }
 
 /// Runs task(i) for every i in [0, count), in any order and on any thread. The first exception of a

@@ -1,4 +1,4 @@
-// How much memory a training takes, and whether that is allowed.
+// How much memory a training takes.
 //
 // SPDX-License-Identifier: MIT
 #pragma once
@@ -39,19 +39,5 @@ inline std::size_t process_bytes() {
   }
   return memory::statistics().bytes_touched;
 }
-
-namespace detail {
-
-/// Throws PreconditionError if a training that needs so much beside what the process `holds` goes
-/// past `limit` bytes.
-inline void check_memory(const MemoryNeed& need, std::size_t holds, std::size_t limit) {
-  const std::size_t more = need.step + need.saving;
-  require(holds + more <= limit, "Trainer::fit: needs ", bytes_text(holds + more),
-          " of memory, allowed are ", bytes_text(limit), " (", bytes_text(holds), " held already, ",
-          bytes_text(need.step), " for a step, ", bytes_text(need.saving),
-          " for saving); a smaller batch with more accumulation needs less");
-}
-
-}  // namespace detail
 
 }  // namespace ddpm::DDPM_ABI

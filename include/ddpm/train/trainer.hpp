@@ -81,10 +81,7 @@ class Trainer {
     check_classes(data);
     check_shape(data.image_shape());
     take_digest(data::digest<T>(data));
-    if (options_.memory_limit > 0) {
-      const std::size_t held = process_bytes();
-      detail::check_memory(memory_need(data.image_shape()), held, options_.memory_limit);
-    }
+    if (options_.memory_limit > 0) check_memory(data.image_shape());
     take_shape(data.image_shape());
     saver_.begin(steps(), resumed_);
     if (!resumed_) position_.fit_start = steps();
@@ -212,9 +209,26 @@ class Trainer {
   void dry_step(const Shape& image) {
     const detail::FirstTasksOnly guard;
     const Index N = options_.batch_size;
-    data::Batch<T> batch{Tensor<T>({N, image[0], image[1], image[2]}, T(0)), {}};
+    data::Batch<T> batch{Tensor<T>({N, image[0], image[1], image[2]}), {}};
     if (network_.classes() > 0) batch.labels.assign(static_cast<std::size_t>(N), 0);
     accumulate_gradients(batch, 0);
+  }
+
+  /// Throws PreconditionError if training needs more memory than allowed.
+  void check_memory(const Shape& image) {
+    const std::size_t held = process_bytes(), limit = options_.memory_limit;
+    std::string needed = "more than the system has";
+    try {
+      const MemoryNeed need = memory_need(image);
+      const std::size_t total = held + need.step + need.saving;
+      if (total <= limit) return;
+      needed =
+          message(bytes_text(total), " (", bytes_text(held), " held already, ",
+                  bytes_text(need.step), " for a step, ", bytes_text(need.saving), " for saving)");
+    } catch (const std::bad_alloc&) {
+    }
+    require(false, "Trainer::fit: the memory needed is ", needed, ", allowed are ",
+            bytes_text(limit), "; a smaller batch with more accumulation needs less");
   }
 
   /// The run in words, with its place.
