@@ -9,6 +9,7 @@
 #include <memory>
 #include <thread>
 
+#include "ddpm/train/memory_need.hpp"
 #include "ddpm/train/run_state.hpp"
 #include "ddpm/train/trainer_options.hpp"
 
@@ -40,14 +41,19 @@ class RunSaver {
     if (writer_.joinable()) writer_.join();
   }
 
-  /// A run begins, or goes on, after `steps` updates. Throws PreconditionError if the folder holds
-  /// states that are not of this run; IoError if it cannot be made.
-  void begin(Index steps, bool resumed) {
+  /// A run begins, or goes on, after `steps` updates; a state takes `bytes`. Throws
+  /// PreconditionError if the folder holds states that are not of this run; IoError if it cannot be
+  /// made, or there is no room for a state.
+  void begin(Index steps, bool resumed, std::size_t bytes) {
     if (options_.folder.empty()) return;
     std::error_code error;
     std::filesystem::create_directories(options_.folder, error);
     if (error)
       throw IoError(message(options_.folder, ": cannot make this folder: ", error.message()));
+    const auto space = std::filesystem::space(options_.folder, error);
+    if (!error && space.available < bytes)
+      throw IoError(message(options_.folder, ": a run state takes ", bytes_text(bytes), ", only ",
+                            bytes_text(space.available), " are free"));
     const auto states = detail::run_states_by_step(options_.folder);
     require(resumed || !written_.empty() || states.empty(), "Trainer::fit: the folder ",
             options_.folder, " holds run states already; resume the run, or take another folder");

@@ -73,7 +73,8 @@ class Trainer {
   /// Throws PreconditionError if the data do not fit the network, or are others than those of the
   /// run that is resumed, or more than options.memory_limit is needed; NonFiniteError as soon as
   /// loss or gradient stop being finite, unless options.non_finite says otherwise; the weights are
-  /// then those of the last good update.
+  /// then those of the last good update. IoError if options.save.folder cannot be made, has no room
+  /// for a state, or the last state cannot be written.
   template <data::Dataset<T> D>
   void fit(const D& data, const OnStep& on_step = {}) {
     data::Loader<T> loader(
@@ -83,7 +84,7 @@ class Trainer {
     take_digest(data::digest<T>(data));
     if (options_.memory_limit > 0) check_memory(data.image_shape());
     take_shape(data.image_shape());
-    saver_.begin(steps(), resumed_);
+    saver_.begin(steps(), resumed_, model_bytes());
     if (!resumed_) position_.fit_start = steps();
     resumed_ = stopped_ = false;
     failures_ = failed_step_ = 0;
@@ -140,8 +141,7 @@ class Trainer {
     check_shape(image);
     take_shape(image);
     MemoryNeed need;
-    for (const auto& handle : handles_)
-      need.model += 4 * sizeof(T) * static_cast<std::size_t>(handle.value().size());
+    need.model = model_bytes();
     const int copies =
         (options_.save.folder.empty() ? 0 : 1) + (options_.non_finite == NonFinite::reload ? 1 : 0);
     need.saving = need.model * static_cast<std::size_t>(copies);
@@ -205,6 +205,13 @@ class Trainer {
   }
 
  private:
+  /// Of weights, average and Adam's two moments.
+  std::size_t model_bytes() const {
+    std::size_t values = 0;
+    for (const auto& handle : handles_) values += static_cast<std::size_t>(handle.value().size());
+    return 4 * sizeof(T) * values;
+  }
+
   /// The gradients of a step, for their memory only.
   void dry_step(const Shape& image) {
     const detail::FirstTasksOnly guard;
