@@ -111,12 +111,7 @@ namespace detail {
 /// Takes over the settings of a run that goes on.
 inline void take_settings(const io::Safetensors& state, TrainSettings& s) {
   const std::string source = s.state->string();
-  TrainerOptions stored = read_config<TrainerOptions>(state.metadata(), "trainer", source);
-  stored.save = s.trainer.save;  // which are no part of the run
-  stored.non_finite = s.trainer.non_finite;
-  stored.most_skipped = s.trainer.most_skipped;
-  stored.memory_limit = s.trainer.memory_limit;
-  s.trainer = stored;
+  s.trainer = read_config(state.metadata(), "trainer", source, s.trainer);
   s.scheduler = read_config<SchedulerConfig>(state.metadata(), "scheduler", source);
   s.cosine = s.trainer.decay == optim::Decay::cosine;
 }

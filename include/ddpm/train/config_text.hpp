@@ -87,17 +87,16 @@ void write_config(const Config& config, const std::string& prefix,
   });
 }
 
-/// The configuration that write_config() wrote. Those of Config::later_fields keep their default if
-/// they are not there, so that files from before there were such fields can be read. `source`
-/// stands in errors. Throws IoError that names the first field which is missing, cannot be read or
-/// is not known.
+/// The configuration that write_config() wrote; members that are no fields are those of `config`.
+/// The fields of Config::later_fields keep their values if they are not there, so that files from
+/// before there were such fields can be read. `source` stands in errors. Throws IoError that names
+/// the first field which is missing, cannot be read or is not known.
 template <class Config>
 Config read_config(const std::map<std::string, std::string>& text, const std::string& prefix,
-                   const std::string& source) {
+                   const std::string& source, Config config = {}) {
   std::map<std::string, std::string> left;
   for (const auto& [key, value] : text)
     if (key.starts_with(prefix + ".")) left.emplace(key, value);
-  Config config;
   Config::fields(config, [&](const char* name, auto& value) {
     const auto found = left.find(prefix + "." + name);
     if (found == left.end()) {

@@ -126,7 +126,7 @@ class RunSaver {
   SaveOptions options_;
   std::vector<std::filesystem::path> written_;  ///< states of this run, the newest last
   Clock::time_point saved_at_ = Clock::now();
-  std::thread writer_;  ///< alone it touches written_ and error_ until it is joined
+  std::thread writer_;  ///< until it is joined, only it touches written_ and error_
   std::exception_ptr error_;
 };
 

@@ -104,6 +104,7 @@ class Trainer {
     }
     if (saver_.active()) saver_.start(snapshot(false), steps());
     saver_.finish();
+    good_.reset();
   }
   /// The same on images (N, H, W, C) in [-1, 1].
   void fit(const Tensor<T>& images, const OnStep& on_step = {}) {
