@@ -63,7 +63,7 @@ class NodePointer {
   Node<T>* get() const { return node_; }
 
  private:
-  static void dispose(Node<T>* node) noexcept {
+  [[gnu::noinline]] static void dispose(Node<T>* node) noexcept {
     static thread_local Node<T>* waiting = nullptr;
     static thread_local bool running = false;
     node->next_disposed = std::exchange(waiting, node);
@@ -117,8 +117,7 @@ struct OpNode final : Node<T> {
   std::array<NodePointer<T>, N> from;
   Gradients<T, N> gradients;
 
-  OpNode(F f, std::array<NodePointer<T>, N> nodes)
-      : closure(std::move(f)), from(std::move(nodes)) {}
+  explicit OpNode(const F& f) : closure(f) {}
   bool is_leaf() const override { return false; }
   std::span<NodePointer<T>> inputs() override { return from; }
   std::span<Tensor<T>> backward(const Tensor<T>& dy) override {
@@ -187,10 +186,8 @@ class Variable {
  public:
   Variable() = default;
   /// A constant: no gradient flows into it.
-  Variable(Tensor<T> value) : node_(detail::new_node<detail::Node<T>>()) {
-    node_->value = std::move(value);
-    node_->serial = detail::next_serial();
-  }
+  Variable(Tensor<T> value)
+      : Variable(detail::NodePointer<T>(detail::new_node<detail::Node<T>>()), std::move(value)) {}
 
   /// A leaf whose gradient backward() computes.
   static Variable parameter(Tensor<T> value) {
@@ -203,19 +200,10 @@ class Variable {
   /// GradientsSoFar<T>&, if it wants that) to Gradients<T, N>. The closure may keep inputs and
   /// tensors, never the result. Under NoGrad, or if no input needs a gradient, this is a constant.
   template <class F, std::size_t N>
-  static Variable output(Tensor<T> value, const Variable (&inputs)[N], F backward) {
-    const bool wanted = grad_enabled() && std::any_of(inputs, inputs + N,
-                                                      [](auto& in) { return in.requires_grad(); });
-    if (!wanted) return Variable(std::move(value));
-    std::array<detail::NodePointer<T>, N> nodes;
-    std::transform(inputs, inputs + N, nodes.begin(), [](auto& in) { return in.node_; });
-    Variable result;
-    result.node_ = detail::NodePointer<T>(
-        detail::new_node<detail::OpNode<T, F, N>>(std::move(backward), std::move(nodes)));
-    result.node_->value = std::move(value);
-    result.node_->requires_grad = true;
-    result.node_->serial = detail::next_serial();
-    return result;
+  static Variable output(Tensor<T> value, const Variable (&inputs)[N], const F& backward) {
+    if (!grad_wanted(inputs)) return Variable(std::move(value));
+    auto* node = detail::new_node<detail::OpNode<T, F, N>>(backward);
+    return Variable(detail::NodePointer<T>(node), std::move(value), inputs);
   }
 
   /// False for a default-constructed handle, which stands for "not given".
@@ -278,6 +266,22 @@ class Variable {
   }
 
  private:
+  // Of any op: compiled once, where output() is compiled for each.
+  [[gnu::noinline]] Variable(detail::NodePointer<T> node, Tensor<T> value,
+                             std::span<const Variable> inputs = {})
+      : node_(std::move(node)) {
+    node_->value = std::move(value);
+    node_->serial = detail::next_serial();
+    node_->requires_grad = !inputs.empty();
+    std::transform(inputs.begin(), inputs.end(), node_->inputs().begin(),
+                   [](const Variable& input) { return input.node_; });
+  }
+
+  [[gnu::noinline]] static bool grad_wanted(std::span<const Variable> inputs) {
+    const auto wanted = [](const Variable& input) { return input.requires_grad(); };
+    return grad_enabled() && std::any_of(inputs.begin(), inputs.end(), wanted);
+  }
+
   const detail::NodePointer<T>& node(const char* what) const {
     require(defined(), "Variable: ", what, " of an undefined variable");
     return node_;

@@ -300,23 +300,31 @@ inline void set_num_threads(int threads) {
 /// How many threads work. Starts the pool if nothing did so far, and throws as set_num_threads().
 inline int num_threads() { return detail::Workers::instance().threads(); }
 
+namespace detail {
+
+/// parallel_for of any task: compiled once, and the task's code once for each task.
+[[gnu::noinline]] inline void run_tasks(Index count, void (*run)(const void*, Index),
+                                        const void* task) {
+  const int threads = inside_parallel_for || count <= 1 ? 1 : num_threads();
+  if (first_tasks_only && !inside_parallel_for) {
+    const Flag inside(inside_parallel_for, threads > 1);
+    if (count > 0) run(task, 0);
+  } else if (threads == 1) {
+    for (Index i = 0; i < count; ++i) run(task, i);
+  } else {
+    ParallelJob job(run, task, count, threads);
+    Workers::instance().run(job);
+  }
+}
+
+}  // namespace detail
+
 /// Runs task(i) for every i in [0, count), in any order and on any thread. The first exception of a
 /// task reaches the caller, after all running tasks have ended.
 template <class F>
 void parallel_for(Index count, const F& task) {
-  const int threads = detail::inside_parallel_for || count <= 1 ? 1 : num_threads();
-  if (detail::first_tasks_only && !detail::inside_parallel_for) {
-    const detail::Flag inside(detail::inside_parallel_for, threads > 1);
-    if (count > 0) task(Index{0});
-    return;
-  }
-  if (threads == 1) {
-    for (Index i = 0; i < count; ++i) task(i);
-    return;
-  }
   const auto run = [](const void* erased, Index i) { (*static_cast<const F*>(erased))(i); };
-  detail::ParallelJob job(run, &task, count, threads);
-  detail::Workers::instance().run(job);
+  detail::run_tasks(count, run, &task);
 }
 
 }  // namespace ddpm::DDPM_ABI

@@ -12,34 +12,38 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "ddpm/autograd/variable.hpp"
 
 namespace ddpm::DDPM_ABI::nn {
 
+/// What walk() calls for each parameter. One type, so that a module's walk is compiled once.
+template <class T>
+using ParameterVisitor = std::function<void(const std::string& name, Variable<T>& parameter)>;
+
 namespace detail {
 
-template <class T>
-inline constexpr bool is_parameter = false;
-template <class T>
-inline constexpr bool is_parameter<Variable<T>> = true;
+inline std::string dotted(const std::string& name, const std::string& own) {
+  return name.empty() ? own : name + "." + own;
+}
 
-template <class M, class F>
-void walk_member(const std::string& name, M& member, F& f) {
-  if constexpr (is_parameter<M>) {
+template <class T, class M>
+void walk_member(const std::string& name, M& member, const ParameterVisitor<T>& f) {
+  if constexpr (std::is_same_v<M, Variable<T>>) {
     f(name, member);
   } else if constexpr (requires { member.has_value(); }) {  // std::optional
-    if (member) walk_member(name, *member, f);
+    if (member) walk_member<T>(name, *member, f);
   } else if constexpr (requires { member.size(); }) {  // std::vector
     for (std::size_t i = 0; i < member.size(); ++i)
-      walk_member(name + "." + std::to_string(i), member[i], f);
+      walk_member<T>(dotted(name, std::to_string(i)), member[i], f);
   } else {
-    M::members(member, [&](const char* own, auto& inner) {
-      walk_member(name.empty() ? std::string(own) : name + "." + own, inner, f);
-    });
+    M::members(member,
+               [&](const char* own, auto& inner) { walk_member<T>(dotted(name, own), inner, f); });
   }
 }
 
@@ -60,10 +64,10 @@ concept Module = requires(M& module) {
   M::members(module, detail::AnyVisitor{});
 };
 
-/// Calls f(name, Variable<T>&) for every parameter, in a fixed order.
-template <class M, class F>
-void walk(M& module, F&& f) {
-  detail::walk_member(std::string(), module, f);
+/// Calls f(name, parameter) for every parameter, in a fixed order.
+template <class T, class M>
+void walk(M& module, const ParameterVisitor<T>& f) {
+  detail::walk_member<T>(std::string(), module, f);
 }
 
 /// A parameter and its dotted name.
@@ -78,7 +82,7 @@ template <class T, class M>
 std::vector<NamedParameter<T>> named_parameters(const M& module) {
   std::vector<NamedParameter<T>> result;
   M handles = module;
-  walk(handles, [&](const std::string& name, Variable<T>& parameter) {
+  walk<T>(handles, [&](const std::string& name, Variable<T>& parameter) {
     result.push_back({name, parameter});
   });
   return result;
@@ -103,7 +107,7 @@ Index parameter_count(const M& module) {
 template <class T, class M>
 M clone(const M& module) {
   M copy = module;
-  walk(copy, [](const std::string&, Variable<T>& parameter) {
+  walk<T>(copy, [](const std::string&, Variable<T>& parameter) {
     parameter = Variable<T>::parameter(parameter.value().clone());
   });
   return copy;
