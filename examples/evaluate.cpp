@@ -98,6 +98,7 @@ void evaluate(const Settings& s, const Model& model) {
   echo("images", set.images.shape(), options.labels.empty() ? "" : ", with their classes");
   echo("terms", terms, " and the decoder's");
   echo("seed", options.seed);
+  echo("precision", name_of(s.options.precision));
   echo("threads", num_threads());
   std::cout << std::flush;
   const Index batches = (count + options.batch_size - 1) / std::max<Index>(1, options.batch_size);
@@ -134,6 +135,7 @@ int main(int count, char** arguments) {
   app.add_option("--seed", s.options.seed, "seed of the noise");
   app.add_option("--csv", s.csv, "CSV file to write, with the curve");
   app.add_option("--picture", s.picture, "SVG file to write, with the curve as a picture");
+  add_enum_option(app, "--precision", s.options.precision, "what products are rounded to");
   app.add_option("--threads", s.threads, "threads that work; 0: as many as processors");
   CLI11_PARSE(app, count, arguments);
   return report_errors([&] {

@@ -116,6 +116,7 @@ int main(int count, char** arguments) {
   app.add_option("--folder", folder,
                  "folder to write instead, each picture under its number; those that are there are "
                  "left out, so that a run that was stopped goes on");
+  add_enum_option(app, "--precision", options.precision, "what products are rounded to");
   app.add_option("--threads", threads, "threads that work; 0: as many as processors");
   CLI11_PARSE(app, count, arguments);
   return report_errors([&] {
@@ -134,6 +135,7 @@ int main(int count, char** arguments) {
            options.width > 0 ? options.width : own[2]);
       echo_sampling(options, scheduler.timesteps());
       echo("seed", options.seed);
+      echo("precision", name_of(options.precision));
       echo("threads", num_threads());
       if (folder.empty())
         write_samples(model.network, scheduler, options, grid, strip);

@@ -89,6 +89,8 @@ inline SamplerChoice add_options(CLI::App& app, TrainSettings& s) {
   add_enum_option(app, "--loss", s.trainer.loss.loss, "what training makes small");
   add_enum_option(app, "--timestep-sampling", s.trainer.timestep_sampling,
                   "how timesteps are drawn");
+  add_enum_option(app, "--precision", s.trainer.precision,
+                  "what products are rounded to; the weights stay float32");
   app.add_option("--label-dropout", s.trainer.label_dropout,
                  "share of the labels that the network does not see, which --guidance needs");
   app.add_option("--seed", s.trainer.seed,
@@ -159,6 +161,7 @@ void echo_settings(const TrainSettings& s, const Data& images, Index parameters)
     echo(field, process[message("scheduler.", field)]);
   echo("loss", name_of(s.trainer.loss.loss), ", timesteps ", name_of(s.trainer.timestep_sampling));
   if (s.classes > 0) echo("labels hidden", s.trainer.label_dropout);
+  echo("precision", name_of(s.trainer.precision));
   echo("flip", s.trainer.horizontal_flip ? "yes" : "no");
   echo("seed", s.trainer.seed);
   echo("threads", num_threads());
@@ -171,6 +174,7 @@ inline SampleOptions grid_options(const TrainSettings& settings) {
   SampleOptions grid = settings.grid;
   grid.count = settings.samples;
   grid.seed = settings.trainer.seed;
+  grid.precision = settings.trainer.precision;
   if (grid.labels.empty())
     for (Index label = 0; label < settings.classes; ++label) grid.labels.push_back(label);
   return grid;

@@ -24,7 +24,11 @@
 #include <ddpm/see_the_error_above>
 #endif
 
-#if defined(__AVX512F__)
+#if defined(__AMX_BF16__) && defined(__AVX512F__)
+#define DDPM_ARCH avx512_amx
+#elif defined(__AVX512BF16__)
+#define DDPM_ARCH avx512_bf16
+#elif defined(__AVX512F__)
 #define DDPM_ARCH avx512
 #elif defined(__AVX2__) && defined(__FMA__)
 #define DDPM_ARCH avx2_fma

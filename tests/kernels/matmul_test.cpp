@@ -42,3 +42,53 @@ TEST_CASE("matmul: shapes that do not fit") {
   const Tensor<float> none({3, 0}), empty({2, 0});
   CHECK_THROWS_AS(kernels::matmul_forward<float>(a, none, empty), PreconditionError);
 }
+
+TEST_CASE("matmul: bfloat16 is the product of rounded operands, summed in float") {
+  const PrecisionScope scope(Precision::bfloat16);
+  for (const Index M : {1, 7, 33, 97, 200})
+    for (const Index K : {1, 2, 5, 32, 131, 160})
+      for (const Index N : {1, 3, 16, 17, 33, 100}) {
+        const auto a = random_tensor<float>({M, K}, 1), b = random_tensor<float>({K, N}, 2);
+        const auto dc = random_tensor<float>({M, N}, 3);
+        Tensor<float> c({M, N}), da({M, K}), db({K, N});
+        kernels::matmul_forward<float>(a, b, c);
+        kernels::matmul_backward<float>(dc, a, b, da, db);
+        CAPTURE(M);
+        CAPTURE(K);
+        CAPTURE(N);
+        const auto ra = reference::bfloat16(a), rb = reference::bfloat16(b),
+                   rdc = reference::bfloat16(dc);
+        CHECK(relative_difference<float>(c, reference::matmul(ra, rb)) < tolerance<float>(K));
+        CHECK(relative_difference<float>(da, reference::matmul(rdc, reference::transpose(rb))) <
+              tolerance<float>(N));
+        CHECK(relative_difference<float>(db, reference::matmul(reference::transpose(ra), rdc)) <
+              tolerance<float>(M));
+      }
+}
+
+TEST_CASE("matmul: in bfloat16 too a row does not depend on the others, nor on the threads") {
+  const PrecisionScope scope(Precision::bfloat16);
+  for (const Index K : {40, 64}) {
+    const auto a = random_tensor<float>({150, K}, 1), b = random_tensor<float>({K, 70}, 2);
+    Tensor<float> all({150, 70}), one({1, 70}), again({150, 70});
+    kernels::matmul_forward<float>(a, b, all);
+    for (const Index row : {0, 13, 49, 149}) {
+      kernels::matmul_forward<float>(a.slice(row, 1), b, one);
+      CHECK(std::memcmp(one.data(), all.slice(row, 1).data, 70 * sizeof(float)) == 0);
+    }
+    const int threads = num_threads();
+    set_num_threads(threads == 3 ? 2 : 3);
+    kernels::matmul_forward<float>(a, b, again);
+    set_num_threads(threads);
+    CHECK(same_bits(all, again));
+  }
+}
+
+TEST_CASE("matmul: the precision has no say in products of doubles") {
+  const auto a = random_tensor<double>({9, 20}, 1), b = random_tensor<double>({20, 11}, 2);
+  Tensor<double> c({9, 11}), rounded({9, 11});
+  kernels::matmul_forward<double>(a, b, c);
+  const PrecisionScope scope(Precision::bfloat16);
+  kernels::matmul_forward<double>(a, b, rounded);
+  CHECK(same_bits(c, rounded));
+}

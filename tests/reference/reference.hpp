@@ -15,6 +15,17 @@ namespace reference {
 using ddpm::Index;
 using ddpm::Tensor;
 
+/// Each value rounded to 8 bits of mantissa, to nearest, ties to even: bfloat16, for normal values.
+inline Tensor<float> bfloat16(const Tensor<float>& a) {
+  Tensor<float> result(a.shape());
+  for (Index i = 0; i < a.size(); ++i) {
+    int exponent = 0;
+    const double mantissa = std::frexp(double(a[i]), &exponent);
+    result[i] = float(std::ldexp(std::nearbyint(std::ldexp(mantissa, 8)), exponent - 8));
+  }
+  return result;
+}
+
 template <class T>
 Tensor<T> matmul(const Tensor<T>& a, const Tensor<T>& b) {
   Tensor<T> c({a.dim(0), b.dim(1)});

@@ -27,6 +27,8 @@
 #include <vector>
 
 #include "ddpm/core/fork.hpp"
+#include "ddpm/core/function_ref.hpp"
+#include "ddpm/core/precision.hpp"
 #include "ddpm/core/shape.hpp"
 
 namespace ddpm::DDPM_ABI {
@@ -73,16 +75,15 @@ class FirstTasksOnly : Flag {
 /// from the others'.
 class ParallelJob {
  public:
-  void (*const run)(const void* task, Index i);
-  const void* const task;
+  const FunctionRef<void(Index)> task;
   const Index count;
   std::atomic<int> helpers{0};  ///< inside work(); written under the lock of Workers
   std::atomic<bool> failed{false};
   std::exception_ptr error{};
   ParallelJob* following = nullptr;
 
-  ParallelJob(void (*run_task)(const void*, Index), const void* erased, Index tasks, int workers)
-      : run(run_task), task(erased), count(tasks), ranges_(std::min(workers, max_ranges)) {
+  ParallelJob(Index tasks, FunctionRef<void(Index)> one_task, int workers)
+      : task(one_task), count(tasks), ranges_(std::min(workers, max_ranges)) {
     for (int r = 0; r < ranges_; ++r)
       next_[r].value.store(r * count / ranges_, std::memory_order_relaxed);
   }
@@ -95,6 +96,7 @@ class ParallelJob {
 
   void work(int worker) noexcept {
     const Flag inside(inside_parallel_for);
+    const PrecisionScope scope(precision_);
     for (int i = 0; i < ranges_; ++i) {
       const int r = (worker + i) % ranges_;
       for (Index t; (t = next_[r].value.fetch_add(1, std::memory_order_relaxed)) < end(r);)
@@ -113,12 +115,13 @@ class ParallelJob {
   void run_one(Index t) noexcept {
     if (failed.load(std::memory_order_relaxed)) return;
     try {
-      run(task, t);
+      task(t);
     } catch (...) {
       if (!failed.exchange(true)) error = std::current_exception();
     }
   }
 
+  const Precision precision_ = matmul_precision();  ///< the caller's
   const int ranges_;
   Counter next_[max_ranges];
 };
@@ -300,31 +303,19 @@ inline void set_num_threads(int threads) {
 /// How many threads work. Starts the pool if nothing did so far, and throws as set_num_threads().
 inline int num_threads() { return detail::Workers::instance().threads(); }
 
-namespace detail {
-
-/// parallel_for of any task: compiled once, and the task's code once for each task.
-[[gnu::noinline]] inline void run_tasks(Index count, void (*run)(const void*, Index),
-                                        const void* task) {
-  const int threads = inside_parallel_for || count <= 1 ? 1 : num_threads();
-  if (first_tasks_only && !inside_parallel_for) {
-    const Flag inside(inside_parallel_for, threads > 1);
-    if (count > 0) run(task, 0);
-  } else if (threads == 1) {
-    for (Index i = 0; i < count; ++i) run(task, i);
-  } else {
-    ParallelJob job(run, task, count, threads);
-    Workers::instance().run(job);
-  }
-}
-
-}  // namespace detail
-
 /// Runs task(i) for every i in [0, count), in any order and on any thread. The first exception of a
 /// task reaches the caller, after all running tasks have ended.
-template <class F>
-void parallel_for(Index count, const F& task) {
-  const auto run = [](const void* erased, Index i) { (*static_cast<const F*>(erased))(i); };
-  detail::run_tasks(count, run, &task);
+inline void parallel_for(Index count, FunctionRef<void(Index)> task) {
+  const int threads = detail::inside_parallel_for || count <= 1 ? 1 : num_threads();
+  if (detail::first_tasks_only && !detail::inside_parallel_for) {
+    const detail::Flag inside(detail::inside_parallel_for, threads > 1);
+    if (count > 0) task(0);
+  } else if (threads == 1) {
+    for (Index i = 0; i < count; ++i) task(i);
+  } else {
+    detail::ParallelJob job(count, task, threads);
+    detail::Workers::instance().run(job);
+  }
 }
 
 }  // namespace ddpm::DDPM_ABI

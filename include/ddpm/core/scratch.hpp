@@ -144,6 +144,8 @@ class Scratch {
         from_arena_(detail::inside_parallel_for),
         data_(static_cast<T*>(from_arena_ ? detail::ThreadArena::instance().push(bytes_)
                                           : memory::allocate(bytes_))) {}
+  /// All of them that value.
+  Scratch(Index count, const T& value) : Scratch(count) { std::fill_n(data_, count, value); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
   ~Scratch() {

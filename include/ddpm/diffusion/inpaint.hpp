@@ -21,6 +21,7 @@ struct InpaintOptions {
   Index resamplings = 10;               ///< times each stretch is gone, at least 1; 1: no jumps
   std::vector<Index> labels = {};       ///< as in SampleOptions
   double guidance = 1;                  ///< as in SampleOptions
+  Precision precision = matmul_precision();  ///< as in SampleOptions
 };
 
 namespace detail {
@@ -109,7 +110,8 @@ Tensor<T> inpaint(const D& denoiser, const Scheduler<T>& scheduler, const Tensor
                                .first = options.first,
                                .batch_size = options.batch_size,
                                .labels = options.labels,
-                               .guidance = options.guidance};
+                               .guidance = options.guidance,
+                               .precision = options.precision};
   detail::check("inpaint", denoiser, scheduler, std::span<const NoiseLevel>(levels), sampling);
   const auto visits = detail::repaint_visits(steps, options.jump_length, options.resamplings);
   const NoGrad no_grad;

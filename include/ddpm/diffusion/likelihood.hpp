@@ -23,6 +23,7 @@ struct LikelihoodOptions {
   Index batch_size = 64;        ///< images at once, at least 1; changes no result
   std::uint64_t seed = 0;       ///< of the noise, and of the timesteps
   std::vector<Index> labels{};  ///< the class of each image, for a bound given the class; or none
+  Precision precision = matmul_precision();  ///< of products
 };
 
 /// Timesteps [first, first + count) of the bound.
@@ -160,6 +161,7 @@ Likelihood likelihood(const D& denoiser, const Scheduler<T>& scheduler, const Te
           "likelihood: ", options.labels.size(), " labels for ", N, " images");
   detail::check_guidance<T>("likelihood", denoiser, options.labels, 1);
   const NoGrad no_grad;
+  const PrecisionScope scope(options.precision);
   Likelihood result{0,
                     detail::likelihood_parts(scheduler, options.terms > 0 ? options.terms : most),
                     prior_bits(scheduler, images)};

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "ddpm/core/precision.hpp"
 #include "ddpm/diffusion/guidance.hpp"
 #include "ddpm/diffusion/samplers/table.hpp"
 #include "ddpm/diffusion/timesteps.hpp"
@@ -27,7 +28,8 @@ struct SampleOptions {
   /// The class of sample i is labels[(first + i) mod their number]: one for all, or a row of them;
   /// none: unconditional. no_label among them is allowed.
   std::vector<Index> labels = {};
-  double guidance = 1;  ///< classifier-free; 1: none, see Guided
+  double guidance = 1;                       ///< classifier-free; 1: none, see Guided
+  Precision precision = matmul_precision();  ///< of products
 };
 
 namespace detail {
@@ -86,6 +88,7 @@ Tensor<T> run_sampler(const D& denoiser, const Scheduler<T>& scheduler,
 template <class T, class D, class Run>
 Tensor<T> in_batches(const D& denoiser, const Shape& all, const SampleOptions& options,
                      const Run& run) {
+  const PrecisionScope scope(options.precision);
   Tensor<T> images(all);
   for (Index done = 0; done < all[0]; done += options.batch_size) {
     const Index size = std::min(options.batch_size, all[0] - done);

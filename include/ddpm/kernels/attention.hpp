@@ -64,6 +64,37 @@ void for_each_query_block(Index P, const F& f) {
 
 }  // namespace detail
 
+namespace detail {
+
+/// The outputs of image and head i, in units U.
+template <class U, class T = Sum<U>>
+void attend(const HeadLayout& at, View<const T> qkv, View<T> y, View<T> scales, Index i) {
+  const T factor = 1 / std::sqrt(static_cast<T>(at.D));
+  const Index P = at.P;
+  const Matrix<const T> q = at.matrix(qkv.data, 3, 0, i);
+  const PackedMatrix<U> k(at.matrix(qkv.data, 3, 1, i), true);
+  const PackedMatrix<U> v(at.matrix(qkv.data, 3, 2, i), false);
+  const Matrix<T> out = at.matrix(y.data, 1, 0, i);
+  for_each_query_block(P, [&](Index first, Index count) {
+    Scratch<T> scratch(count * P);
+    const Matrix<T> p{scratch.data(), count, P, P};
+    k.multiply(q.slice(first, count), p);
+    Scratch<T> factors(count);
+    parallel_for(count, [&](Index r) {
+      const auto scale = exponential_row(p.row(r), P, factor);
+      factors[r] = scale.factor;
+      if (scales.empty()) return;
+      T* kept = scales.data + (i * P + first + r) * 2;
+      kept[0] = scale.largest;
+      kept[1] = scale.factor;
+    });
+    v.multiply(p, out.slice(first, count));
+    for (Index r = 0; r < count; ++r) scale_row(out.row(first + r), at.D, factors[r]);
+  });
+}
+
+}  // namespace detail
+
 /// Writes y (N, H, W, C) for qkv (N, H, W, 3 C), and the scales of softmax's rows, largest score
 /// and 1 / sum, (N * heads, P, 2); scales may be empty.
 /// Throws PreconditionError if shapes disagree or the heads do not divide C.
@@ -74,37 +105,19 @@ void attention_forward(View<const T> qkv, Index heads, View<T> y, View<T> scales
   const Index N = qkv.dim(0), P = at.P;
   require_shape("attention: y", y.shape, {N, qkv.dim(1), qkv.dim(2), at.C});
   if (!scales.empty()) require_shape("attention: scales", scales.shape, {N * heads, P, 2});
-  const T factor = 1 / std::sqrt(static_cast<T>(at.D));
-  parallel_for(N * heads, [&](Index i) {
-    const Matrix<const T> q = at.matrix(qkv.data, 3, 0, i);
-    const PackedMatrix<T> k(at.matrix(qkv.data, 3, 1, i), true);
-    const PackedMatrix<T> v(at.matrix(qkv.data, 3, 2, i), false);
-    const Matrix<T> out = at.matrix(y.data, 1, 0, i);
-    detail::for_each_query_block(P, [&](Index first, Index count) {
-      Scratch<T> scratch(count * P);
-      const Matrix<T> p{scratch.data(), count, P, P};
-      k.multiply(q.slice(first, count), p);
-      Scratch<T> factors(count);
-      parallel_for(count, [&](Index r) {
-        const auto scale = detail::exponential_row(p.row(r), P, factor);
-        factors[r] = scale.factor;
-        if (scales.empty()) return;
-        T* kept = scales.data + (i * P + first + r) * 2;
-        kept[0] = scale.largest;
-        kept[1] = scale.factor;
-      });
-      v.multiply(p, out.slice(first, count));
-      for (Index r = 0; r < count; ++r) detail::scale_row(out.row(first + r), at.D, factors[r]);
-    });
+  with_unit<T>([&]<class U>() {
+    parallel_for(N * heads, [&](Index i) { detail::attend<U>(at, qkv, y, scales, i); });
   });
 }
 
 namespace detail {
 
-/// The gradients of one image and head.
-template <class T>
+/// The gradients of one image and head, in units U.
+template <class U>
 class HeadGradient {
  public:
+  using T = Sum<U>;
+
   HeadGradient(const HeadLayout& at, View<const T> qkv, View<const T> dy, const T* scales,
                View<T> dqkv, Index i)
       : P_(at.P),
@@ -143,7 +156,7 @@ class HeadGradient {
  private:
   /// target (+)= a^T b. transposed_multiply writes dense rows, the target has gaps between them.
   void add_product(Matrix<const T> a, Matrix<const T> b, bool write, Matrix<T> target) const {
-    transposed_multiply<T>(a, b, gradient_.data());
+    transposed_multiply<U>(a, b, gradient_.data());
     for (Index r = 0; r < P_; ++r) {
       const T* row = gradient_.data() + r * D_;
       if (write)
@@ -159,7 +172,7 @@ class HeadGradient {
   Matrix<const T> q_, dy_;
   Matrix<T> dq_, dk_, dv_;
   const T* scales_;
-  PackedMatrix<T> scores_, values_, keys_;
+  PackedMatrix<U> scores_, values_, keys_;
   Scratch<T> gradient_;
 };
 
@@ -175,10 +188,12 @@ void attention_backward(View<const T> dy, View<const T> qkv, View<const T> scale
   require_shape("attention_backward: scales", scales.shape, {qkv.dim(0) * heads, at.P, 2});
   require_shape("attention_backward: dqkv", dqkv.shape, qkv.shape);
   const Index block = detail::query_block(at.P);
-  parallel_for(qkv.dim(0) * heads, [&](Index i) {
-    const detail::HeadGradient<T> head(at, qkv, dy, scales.data + i * at.P * 2, dqkv, i);
-    for (Index first = 0; first < at.P; first += block)
-      head.add(first, std::min(block, at.P - first));
+  with_unit<T>([&]<class U>() {
+    parallel_for(qkv.dim(0) * heads, [&](Index i) {
+      const detail::HeadGradient<U> head(at, qkv, dy, scales.data + i * at.P * 2, dqkv, i);
+      for (Index first = 0; first < at.P; first += block)
+        head.add(first, std::min(block, at.P - first));
+    });
   });
 }
 

@@ -176,11 +176,14 @@ class Trainer {
   void resume(const std::filesystem::path& path) {
     const std::string source = path.string();
     const File file = File::read(path);
-    const io::Metadata& stored = file.metadata();
+    io::Metadata stored = file.metadata();
     if (!stored.contains("run.steps"))
       throw IoError(message(source,
                             ": no run state; weights without the rest of a run can be "
                             "sampled, but training cannot go on from them"));
+    io::Metadata complete;  // with the options that an older file has not
+    write_config(read_config<TrainerOptions>(stored, "trainer", source), "trainer", complete);
+    stored.insert(complete.begin(), complete.end());
     io::Metadata here = describe();
     // May be others; the size of the images is the data's.
     for (const char* key : {"trainer.steps", "network.image_height", "network.image_width"})
@@ -416,6 +419,7 @@ class Trainer {
   /// Adds one batch's share to the gradients and returns its share of the loss. `first` is the
   /// number of the batch's first image.
   double accumulate_gradients(data::Batch<T>& batch, Index first) {
+    const PrecisionScope scope(options_.precision);
     hide_labels(batch.labels, first);
     const Index N = batch.images.dim(0);
     const Tensor<T> noise(batch.images.shape()), weights({N});

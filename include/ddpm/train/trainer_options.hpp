@@ -3,6 +3,10 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <array>
+#include <string_view>
+
+#include "ddpm/core/precision.hpp"
 #include "ddpm/diffusion/losses.hpp"
 #include "ddpm/diffusion/timestep_sampler.hpp"
 #include "ddpm/optim/adam.hpp"
@@ -52,6 +56,7 @@ struct TrainerOptions {
   bool horizontal_flip = false;  ///< mirror images at random
   std::uint64_t seed = 0;        ///< of data order, timesteps, noise, dropout
   optim::AdamOptions adam = {};
+  Precision precision = matmul_precision();  ///< of products; weights and moments stay T
   // What follows is no part of the run's description: it may be another when the run goes on.
   Progress progress = Progress::automatic;  ///< what is shown
   SaveOptions save = {};
@@ -102,7 +107,10 @@ struct TrainerOptions {
     visit("adam_beta2", self.adam.beta2);
     visit("adam_eps", self.adam.eps);
     visit("weight_decay", self.adam.weight_decay);
+    visit("precision", self.precision);
   }
+  /// Not in the files of version 0.1.0 and before.
+  static constexpr std::array<std::string_view, 1> later_fields{"precision"};
 };
 
 }  // namespace ddpm::DDPM_ABI

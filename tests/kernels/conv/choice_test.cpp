@@ -9,12 +9,14 @@ using kernels::ConvPath;
 namespace {
 
 /// The paths of the forward pass, the data gradient and the weight gradient.
-std::array<ConvPath, 3> paths(const Shape& x, const Shape& w, const ConvGeometry& geometry) {
+std::array<ConvPath, 3> paths(const Shape& x, const Shape& w, const ConvGeometry& geometry,
+                              Precision precision = Precision::float32) {
   const kernels::Window window = kernels::conv_window(x, w, geometry);
   std::array<ConvPath, 3> result{};
   for (const ConvPass pass :
        {ConvPass::forward, ConvPass::data_gradient, ConvPass::weight_gradient})
-    result[static_cast<std::size_t>(pass)] = kernels::conv_path(pass, window, w[2], w[3]);
+    result[static_cast<std::size_t>(pass)] =
+        kernels::conv_path(pass, window, w[2], w[3], precision);
   return result;
 }
 
@@ -37,6 +39,17 @@ TEST_CASE("conv path: a function of shapes, for each pass") {
   // Of stride 2 no window can be turned: only the passes that need no turning are narrow.
   CHECK(paths({8, 16, 16, 3}, {3, 3, 3, 64}, halving) == P{few_inputs, direct, few_inputs});
   CHECK(paths({8, 16, 16, 64}, {3, 3, 64, 3}, halving) == P{few_outputs, direct, direct});
+}
+
+TEST_CASE("conv path: in bfloat16 AMX does without Winograd where it has whole tiles") {
+  using P = std::array<ConvPath, 3>;
+  const ConvGeometry same{1, Padding::same(1)};
+  const ConvPath tiles = kernels::amx::granted() ? direct : winograd;
+  const auto bfloat16 = Precision::bfloat16;
+  CHECK(paths({8, 16, 16, 64}, {3, 3, 64, 96}, same, bfloat16) == P{tiles, tiles, tiles});
+  CHECK(paths({8, 16, 16, 48}, {3, 3, 48, 64}, same, bfloat16) == P{winograd, tiles, tiles});
+  CHECK(paths({8, 16, 16, 3}, {3, 3, 3, 64}, same, bfloat16) ==
+        P{few_inputs, few_inputs, few_inputs});
 }
 
 TEST_CASE("conv path: the batch has no say, and direct means direct") {

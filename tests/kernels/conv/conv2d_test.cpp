@@ -26,6 +26,8 @@ const Case cases[] = {
     {1, 9, 8, 20, 3, 3, {1, {0, 3, 2, 1}}},
     {1, 9, 8, 20, 3, 3, {2, Padding::same(1)}},
     {2, 8, 3, 32, 48, 3, same},
+    {2, 32, 32, 32, 64, 3, same},
+    {3, 9, 16, 64, 40, 3, same},
     {2, 7, 5, 40, 70, 1, {}},
     {2, 7, 7, 6, 10, 3, down},
     {1, 8, 8, 20, 33, 3, down},
@@ -68,6 +70,35 @@ TEST_CASE_TEMPLATE("conv2d: forward and gradients against the plain loops", T, f
             tolerance<T>(dy.size()) * std::sqrt(double(dy.size())));
     }
   }
+}
+
+TEST_CASE("conv2d: bfloat16 is the convolution of rounded operands, summed in float") {
+  const PrecisionScope scope(Precision::bfloat16);
+  set_conv_algorithm(ConvAlgorithm::direct);
+  for (const Case& c : cases) {
+    CAPTURE(c.H);
+    CAPTURE(c.W);
+    CAPTURE(c.in);
+    CAPTURE(c.out);
+    CAPTURE(c.kernel);
+    const auto x = random_tensor<float>({c.N, c.H, c.W, c.in}, 1);
+    const auto w = random_tensor<float>({c.kernel, c.kernel, c.in, c.out}, 2);
+    const auto bias = random_tensor<float>({c.out}, 3);
+    const Tensor<float> y(kernels::conv2d_shape(x.shape(), w.shape(), c.geometry));
+    kernels::conv2d_forward<float>(x, w, bias, {}, c.geometry, y);
+    const auto rx = reference::bfloat16(x), rw = reference::bfloat16(w);
+    const auto expected = reference::conv2d(rx, rw, bias, c.geometry, y.dim(1), y.dim(2));
+    CHECK(relative_difference<float>(y, expected) < tolerance<float>(c.in * 9));
+
+    const auto dy = random_tensor<float>(y.shape(), 4), rdy = reference::bfloat16(dy);
+    const Tensor<float> dx(x.shape()), dw(w.shape());
+    kernels::conv2d_backward<float>(dy, x, w, c.geometry, dx, dw, {});
+    CHECK(relative_difference<float>(dx, reference::conv2d_dx(rdy, rw, x.shape(), c.geometry)) <
+          tolerance<float>(c.out * 9));
+    CHECK(relative_difference<float>(dw, reference::conv2d_dw(rdy, rx, w.shape(), c.geometry)) <
+          tolerance<float>(y.size() / c.out));
+  }
+  set_conv_algorithm(ConvAlgorithm::automatic);
 }
 
 TEST_CASE("conv2d: a bias for each image and a residual enter as sums") {

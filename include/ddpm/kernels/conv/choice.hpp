@@ -8,6 +8,7 @@
 
 #include "ddpm/core/enum_names.hpp"
 #include "ddpm/kernels/conv/geometry.hpp"
+#include "ddpm/kernels/product/amx.hpp"
 
 namespace ddpm::DDPM_ABI {
 
@@ -58,9 +59,19 @@ enum class ConvPath {
   winograd,
 };
 
+/// True if AMX multiplies so many pairs that Winograd's transforms, which stay in float32, would
+/// take longer than the products that they save.
+inline bool tiles_pay(ConvPass pass, Index C_in, Index C_out, Precision precision) {
+  const Index terms = pass == ConvPass::forward ? C_in : C_out;
+  return precision == Precision::bfloat16 && amx::granted() &&
+         (pass == ConvPass::weight_gradient || terms % (2 * amx::side) == 0);
+}
+
 /// The path of a pass over this window, from C_in channels of x to C_out of y.
-inline ConvPath conv_path(ConvPass pass, const Window& g, Index C_in, Index C_out) {
-  if (winograd_pays(g, C_in, C_out)) return ConvPath::winograd;
+inline ConvPath conv_path(ConvPass pass, const Window& g, Index C_in, Index C_out,
+                          Precision precision) {
+  if (winograd_pays(g, C_in, C_out) && !tiles_pay(pass, C_in, C_out, precision))
+    return ConvPath::winograd;
   const bool few_in = few_channels(g, C_in), few_out = few_channels(g, C_out);
   // The narrow gradients run over the turned window, except that of the weights for few inputs.
   switch (pass) {

@@ -87,10 +87,10 @@ struct Phase {
 
 /// Pointers of a phase's pixels [first, first + count) into the small map `y` of C channels, and of
 /// the large-map pixels of `out` (channels `out_channels`) they make up.
-template <class T>
-void locate_backward(const Window& g, const Phase& phase, const T* y, Index C, const T* zeros,
-                     T* out, Index out_channels, Index first, Index count,
-                     const RowPointers<T>& pointers) {
+template <class U>
+void locate_backward(const Window& g, const Phase& phase, const U* y, Index C, const U* zeros,
+                     Sum<U>* out, Index out_channels, Index first, Index count,
+                     const RowPointers<U>& pointers) {
   PixelWalk at(first, phase.height, phase.width);
   for (Index r = 0; r < count; ++r, at.next()) {
     const Index h = phase.first_h + at.h * g.stride, w = phase.first_w + at.w * g.stride;
@@ -105,84 +105,87 @@ void locate_backward(const Window& g, const Phase& phase, const T* y, Index C, c
 }
 
 /// y (N, OH, OW, C_out) = conv(x) for x (N, H, W, C_in) and w (taps, C_in, C_out), or
-/// (taps, C_out, C_in) if `transposed`.
-template <class T>
+/// (taps, C_out, C_in) if `transposed`; in units U.
+template <class U, class T = Sum<U>>
 void direct_forward(const Window& g, View<const T> x, const T* w, bool transposed, Index C_out,
                     const Epilogue<T>& epilogue) {
   const Index C_in = x.shape.back();
-  with_panel_width<T>(C_out, [&]<int Packs>() {
-    Scratch<T> packed(packed_size<T, Packs>(g.taps() * C_in, C_out)), zeros(C_in);
-    std::fill_n(zeros.data(), C_in, T(0));
-    pack_panels<T, Packs>(w, g.taps(), C_in, C_out, transposed ? C_in : C_out, transposed,
+  const UnitRows<U> rows(as_matrix(x));
+  const Matrix<const U> map = rows.matrix();
+  const Scratch<U> zeros(map.columns, U{});
+  const bool has_bias = !epilogue.bias.empty();
+  const auto locate = [&](Index first, Index count, const RowPointers<U>& pointers) {
+    locate_forward(g, map.data, map.columns, zeros.data(), first, count, pointers.source,
+                   row_block);
+    PixelWalk at(first, g.OH, g.OW);
+    for (Index r = 0; r < count; ++r, at.next()) {
+      pointers.out[r] = epilogue.y + (first + r) * C_out;
+      if (has_bias) pointers.bias[r] = epilogue.bias_of(at.n);
+    }
+  };
+  with_panel_width<U>(C_out, [&]<int Packs>() {
+    Scratch<U> packed(g.taps() * packed_size<U, Packs>(C_in, C_out));
+    pack_panels<U, Packs>(w, g.taps(), C_in, C_out, transposed ? C_in : C_out, transposed,
                           packed.data());
-    const bool has_bias = !epilogue.bias.empty();
-    const GatherRows<T> job{.rows = g.N * g.OH * g.OW,
+    const GatherRows<U> job{.rows = g.N * g.OH * g.OW,
                             .taps = g.taps(),
-                            .terms = C_in,
+                            .units = map.columns,
                             .columns = C_out,
                             .packed = packed.data(),
                             .packed_taps = g.taps(),
                             .has_bias = has_bias,
                             .residual = epilogue.residual,
                             .out_base = epilogue.y};
-    const auto locate = [&](Index first, Index count, const RowPointers<T>& pointers) {
-      locate_forward(g, x.data, C_in, zeros.data(), first, count, pointers.source, row_block);
-      PixelWalk at(first, g.OH, g.OW);
-      for (Index r = 0; r < count; ++r, at.next()) {
-        pointers.out[r] = epilogue.y + (first + r) * C_out;
-        if (has_bias) pointers.bias[r] = epilogue.bias_of(at.n);
-      }
-    };
-    gather_rows<T, Packs>(job, locate);
+    gather_rows<U, Packs>(job, locate);
   });
 }
 
 /// large (N, H, W, C_large) = conv^T(small): the data gradient of a convolution, and the forward
-/// pass of a transposed one.
+/// pass of a transposed one; in units U.
 ///   small  (N, OH, OW, C);  w  (taps, C, C_large), or (taps, C_large, C) if `transposed`
 ///   bias   (C_large) or empty
-template <class T>
+template <class U, class T = Sum<U>>
 void direct_adjoint(const Window& g, View<const T> small, const T* w, bool transposed,
                     Index C_large, View<const T> bias, T* large) {
   const Index C = small.shape.back();
-  with_panel_width<T>(C_large, [&]<int Packs>() {
-    Scratch<T> packed(packed_size<T, Packs>(g.taps() * C, C_large)), zeros(C);
-    std::fill_n(zeros.data(), C, T(0));
-    pack_panels<T, Packs>(w, g.taps(), C, C_large, transposed ? C : C_large, transposed,
+  const UnitRows<U> rows(as_matrix(small));
+  const Matrix<const U> map = rows.matrix();
+  const Scratch<U> zeros(map.columns, U{});
+  with_panel_width<U>(C_large, [&]<int Packs>() {
+    Scratch<U> packed(g.taps() * packed_size<U, Packs>(C, C_large));
+    pack_panels<U, Packs>(w, g.taps(), C, C_large, transposed ? C : C_large, transposed,
                           packed.data());
     for (Index phase_id = 0; phase_id < g.stride * g.stride; ++phase_id) {
       const Phase phase(g, phase_id / g.stride, phase_id % g.stride);
-      const GatherRows<T> job{.rows = g.N * phase.height * phase.width,
+      const GatherRows<U> job{.rows = g.N * phase.height * phase.width,
                               .taps = phase.taps,
-                              .terms = C,
+                              .units = map.columns,
                               .columns = C_large,
                               .packed = packed.data(),
                               .packed_taps = g.taps(),
                               .tap_ids = phase.tap_ids,
                               .has_bias = !bias.empty()};
-      const auto locate = [&](Index first, Index count, const RowPointers<T>& pointers) {
-        locate_backward(g, phase, small.data, C, zeros.data(), large, C_large, first, count,
+      const auto locate = [&](Index first, Index count, const RowPointers<U>& pointers) {
+        locate_backward(g, phase, map.data, map.columns, zeros.data(), large, C_large, first, count,
                         pointers);
         if (!bias.empty()) std::fill_n(pointers.bias, count, bias.data);
       };
-      gather_rows<T, Packs>(job, locate);
+      gather_rows<U, Packs>(job, locate);
     }
   });
 }
 
-/// d[tap] (C_large, C_small) = sum over small-map pixels of large(tap, p)^T small_p.
-template <class T>
+/// d[tap] (C_large, C_small) = sum over small-map pixels of large(tap, p)^T small_p; in units U.
+template <class U, class T = Sum<U>>
 void direct_weight_gradient(const Window& g, View<const T> large, View<const T> small, T* d) {
   const Index C = large.shape.back();
-  with_panel_width<T>(small.shape.back(), [&]<int Packs>() {
-    Scratch<T> zeros(C);
-    std::fill_n(zeros.data(), C, T(0));
-    const auto locate = [&](Index first, Index count, const T** source) {
-      locate_forward(g, large.data, C, zeros.data(), first, count, source, detail::outer_chunk);
-    };
-    const GatherOuter<T> job{g.N * g.OH * g.OW, g.taps(), C, as_matrix(small)};
-    gather_outer<T, Packs>(job, d, locate);
-  });
+  const Scratch<T> zeros(C, T(0));
+  const auto locate = [&](Index first, Index count, const T** source) {
+    locate_forward(g, large.data, C, zeros.data(), first, count, source, detail::outer_chunk<U>);
+  };
+  const GatherOuter<T> job{g.N * g.OH * g.OW, g.taps(), C, as_matrix(small)};
+  with_panel_width<U>(small.shape.back(),
+                      [&]<int Packs>() { gather_outer<U, Packs>(job, d, locate); });
 }
 
 }  // namespace ddpm::DDPM_ABI::kernels

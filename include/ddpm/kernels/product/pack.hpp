@@ -4,6 +4,7 @@
 #pragma once
 
 #include "ddpm/core/parallel.hpp"
+#include "ddpm/core/scratch.hpp"
 #include "ddpm/core/tensor.hpp"
 #include "ddpm/kernels/product/tile.hpp"
 
@@ -29,11 +30,42 @@ Matrix<T> as_matrix(View<T> view) {
   return {view.data, columns == 0 ? 0 : view.size() / columns, columns, columns};
 }
 
-/// Values of a packed (terms, columns) matrix: whole panels, the last padded with zeros.
-template <class T, int Packs>
+/// A matrix's rows in units: as they are.
+template <class U>
+class UnitRows {
+ public:
+  explicit UnitRows(Matrix<const U> rows) : rows_(rows) {}
+  Matrix<const U> matrix() const { return rows_; }
+
+ private:
+  Matrix<const U> rows_;
+};
+
+/// In pairs: a rounded copy. Lives as Scratch does.
+template <>
+class UnitRows<Bfloat16Pair> {
+ public:
+  explicit UnitRows(Matrix<const float> m)
+      : rows_(m.rows), stride_(units<Bfloat16Pair>(m.columns)), pairs_(rows_ * stride_) {
+    constexpr Index values = 8192;  // a task's
+    const Index block = std::max<Index>(1, values / std::max<Index>(1, m.columns));
+    parallel_for((rows_ + block - 1) / block, [&](Index task) {
+      for (Index r = task * block; r < std::min(rows_, (task + 1) * block); ++r)
+        simd::round_pairs(m.row(r), m.columns, pairs_.data() + r * stride_);
+    });
+  }
+  Matrix<const Bfloat16Pair> matrix() const { return {pairs_.data(), rows_, stride_, stride_}; }
+
+ private:
+  Index rows_, stride_;
+  Scratch<Bfloat16Pair> pairs_;
+};
+
+/// Units of a packed (terms, columns) matrix: whole panels, the last padded with zeros.
+template <class U, int Packs>
 Index packed_size(Index terms, Index columns) {
-  constexpr Index width = panel_width<T, Packs>;
-  return (columns + width - 1) / width * width * terms;
+  constexpr Index width = panel_width<U, Packs>;
+  return (columns + width - 1) / width * width * units<U>(terms);
 }
 
 /// A panel's rows lie far apart, and the machine's own prefetcher does not follow such steps: so
@@ -47,23 +79,33 @@ template <class T, int Packs, int Locality = 3>
   for (int q = 0; q < Packs; ++q) __builtin_prefetch(row + q * simd::width<T>, 0, Locality);
 }
 
-/// Packs columns [first, first + width) of b (terms, columns) as (terms, width), zeros past the
+/// Packs columns [first, first + width) of b (terms, columns) as (units, width), zeros past the
 /// end.
-template <class T, int Packs>
-void pack_panel(Matrix<const T> b, Index first, T* panel) {
-  constexpr Index width = panel_width<T, Packs>;
+template <class U, int Packs>
+void pack_panel(Matrix<const Sum<U>> b, Index first, U* panel) {
+  using T = Sum<U>;
+  constexpr Index width = panel_width<U, Packs>;
   const Index columns = std::min(width, b.columns - first);
-  for (Index k = 0; k < b.rows; ++k, panel += width) {
+  for (Index k = 0; k < b.rows; k += terms_of_unit<U>, panel += width) {
     if (k + rows_ahead < b.rows) prefetch_panel<T, Packs>(b.row(k + rows_ahead) + first);
-    std::copy_n(b.row(k) + first, columns, panel);
-    std::fill(panel + columns, panel + width, T(0));
+    if constexpr (std::is_same_v<U, T>) {
+      std::copy_n(b.row(k) + first, columns, panel);
+      std::fill(panel + columns, panel + width, T(0));
+    } else {
+      for (Index c = 0; c < width; c += simd::width<T>) {
+        const Index count = std::clamp<Index>(columns - c, 0, simd::width<T>);
+        const Index second = k + 1 < b.rows ? count : 0;
+        simd::store(panel + c, simd::pair(simd::load_partial(b.row(k) + first + c, count),
+                                          simd::load_partial(b.row(k + 1) + first + c, second)));
+      }
+    }
   }
 }
 
-/// The same for b given transposed, (columns, terms). Prefetches the rows that come next.
-template <class T, int Packs>
-void pack_panel_transposed(Matrix<const T> b, Index first, T* panel) {
-  constexpr Index width = panel_width<T, Packs>, square = simd::width<T>;
+/// The same for b given transposed, (columns, units). Prefetches the rows that come next.
+template <class U, int Packs>
+void pack_panel_transposed(Matrix<const U> b, Index first, U* panel) {
+  constexpr Index width = panel_width<U, Packs>, square = simd::width<Sum<U>>;
   const Index columns = std::min(width, b.rows - first), terms = b.columns;
   const Index whole = terms / square * square;
   Index j = 0;
@@ -75,27 +117,34 @@ void pack_panel_transposed(Matrix<const T> b, Index first, T* panel) {
     }
   for (Index k = 0; k < terms; ++k) {
     for (Index i = k < whole ? j : 0; i < columns; ++i) panel[k * width + i] = b.row(first + i)[k];
-    std::fill(panel + k * width + columns, panel + (k + 1) * width, T(0));
+    std::fill(panel + k * width + columns, panel + (k + 1) * width, U{});
   }
 }
 
-/// Packs b (taps, terms, columns), or (taps, columns, terms) if `transposed`, into panels of
-/// (taps, terms, width).
-template <class T, int Packs>
-void pack_panels(const T* b, Index taps, Index terms, Index columns, Index stride, bool transposed,
-                 T* packed) {
-  constexpr Index width = panel_width<T, Packs>;
+/// Packs b (taps, terms, columns), or (taps, columns, terms) if `transposed`, with rows `stride`
+/// apart, into panels of (taps, units, width).
+template <class U, int Packs>
+void pack_panels(const Sum<U>* b, Index taps, Index terms, Index columns, Index stride,
+                 bool transposed, U* packed) {
+  constexpr Index width = panel_width<U, Packs>;
   const Index panels = (columns + width - 1) / width;
-  parallel_for(panels * taps, [&](Index task) {
-    const Index tap = task / panels, panel = task % panels;
-    T* target = packed + (panel * taps + tap) * terms * width;
-    if (transposed)
-      pack_panel_transposed<T, Packs>({b + tap * columns * stride, columns, terms, stride},
-                                      panel * width, target);
-    else
-      pack_panel<T, Packs>({b + tap * terms * stride, terms, columns, stride}, panel * width,
-                           target);
-  });
+  const auto target = [&](Index tap, Index panel) {
+    return packed + (panel * taps + tap) * units<U>(terms) * width;
+  };
+  if (transposed) {
+    const UnitRows<U> rows({b, taps * columns, terms, stride});
+    parallel_for(panels * taps, [&](Index task) {
+      const Index tap = task / panels, panel = task % panels;
+      pack_panel_transposed<U, Packs>(rows.matrix().slice(tap * columns, columns), panel * width,
+                                      target(tap, panel));
+    });
+  } else {
+    parallel_for(panels * taps, [&](Index task) {
+      const Index tap = task / panels, panel = task % panels;
+      pack_panel<U, Packs>({b + tap * terms * stride, terms, columns, stride}, panel * width,
+                           target(tap, panel));
+    });
+  }
 }
 
 }  // namespace ddpm::DDPM_ABI::kernels

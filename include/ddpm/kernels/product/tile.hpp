@@ -3,6 +3,9 @@
 //   rows:   C[r][:] = sum_k A_r[k] B[k][:]       A_r: one pointer a row, B: a packed panel
 //   outer:  C[r][:] += sum_p A_p[r] B[p][:]      A_p: one pointer a term, B: a packed panel
 //
+// k and p count units U: floats or doubles, one term each, or pairs of bfloat16, two terms that are
+// summed in float (core/bfloat16.hpp). So does every number of units or pointer to them below.
+//
 // Rows are found through pointers, so that a convolution needs no im2col (Dukhan 2019, "The
 // Indirect Convolution Algorithm", arXiv:1907.02129). A tile is tile_rows rows by one or two packs;
 // terms are added in ascending order whatever the place of the row, so a row's bits do not depend
@@ -13,7 +16,7 @@
 
 #include <algorithm>
 
-#include "ddpm/core/simd.hpp"
+#include "ddpm/core/bfloat16.hpp"
 
 namespace ddpm::DDPM_ABI::kernels {
 
@@ -26,25 +29,26 @@ inline constexpr int tile_rows = 6;
 #endif
 
 /// Columns of a panel that is `packs` packs wide.
-template <class T, int Packs>
-inline constexpr Index panel_width = Packs* simd::width<T>;
+template <class U, int Packs>
+inline constexpr Index panel_width = Packs* simd::width<Sum<U>>;
 
 /// Values of a cache line.
 template <class T>
 inline constexpr Index cache_line = 64 / Index{sizeof(T)};
 
-/// Calls f.template operator()<Packs>() with the panel width that wastes least on `columns`.
-template <class T, class F>
+/// Calls f.template operator()<Packs>() with the panel width that wastes least on `columns`. Pairs
+/// have one width only: less is compiled, and what is narrow is not what takes time.
+template <class U, class F>
 void with_panel_width(Index columns, F&& f) {
-  if (columns <= simd::width<T>)
-    f.template operator()<1>();
-  else
-    f.template operator()<2>();
+  if constexpr (terms_of_unit<U> == 1)
+    if (columns <= simd::width<Sum<U>>) return f.template operator()<1>();
+  f.template operator()<2>();
 }
 
 /// Accumulators of Rows x (Packs * width) results.
-template <class T, int Packs, int Rows = tile_rows>
+template <class U, int Packs, int Rows = tile_rows>
 struct Tile {
+  using T = Sum<U>;
   simd::Pack<T> sum[Rows][Packs];
 
   void clear() {
@@ -55,45 +59,45 @@ struct Tile {
   void load(const T* values) {
     for (int r = 0; r < Rows; ++r)
       for (int q = 0; q < Packs; ++q)
-        sum[r][q] = simd::load(values + r * panel_width<T, Packs> + q * simd::width<T>);
+        sum[r][q] = simd::load(values + r * panel_width<U, Packs> + q * simd::width<T>);
   }
 
   void store(T* values) const {
     for (int r = 0; r < Rows; ++r)
       for (int q = 0; q < Packs; ++q)
-        simd::store(values + r * panel_width<T, Packs> + q * simd::width<T>, sum[r][q]);
+        simd::store(values + r * panel_width<U, Packs> + q * simd::width<T>, sum[r][q]);
   }
 
   /// sum[r] = sum over taps and k < terms of rows[tap][r][k] * panel[id(tap)][k].
   ///   rows  one pointer a row, `tap_stride` pointers from tap to tap
   ///   ids   the places of the taps in the panel; null: 0, 1, 2, ...
-  void multiply_rows(const T* const* rows, Index tap_stride, Index taps, const Index* ids,
-                     Index terms, const T* panel) {
+  void multiply_rows(const U* const* rows, Index tap_stride, Index taps, const Index* ids,
+                     Index terms, const U* panel) {
     Tile tile;  // a local copy, so that the sums live in registers
     tile.clear();
     for (Index tap = 0; tap < taps; ++tap, rows += tap_stride) {
-      const T* row[Rows];
+      const U* row[Rows];
       std::copy_n(rows, Rows, row);
-      const T* b = panel + (ids ? ids[tap] : tap) * terms * panel_width<T, Packs>;
-      for (Index k = 0; k < terms; ++k, b += panel_width<T, Packs>)
+      const U* b = panel + (ids ? ids[tap] : tap) * terms * panel_width<U, Packs>;
+      for (Index k = 0; k < terms; ++k, b += panel_width<U, Packs>)
         tile.multiply_add([&](int r) { return row[r][k]; }, b);
     }
     *this = tile;
   }
 
   /// sum[r] += sum over k < terms of rows[r * stride + k] * panel[k].
-  void add_rows(const T* rows, Index stride, Index terms, const T* panel) {
+  void add_rows(const U* rows, Index stride, Index terms, const U* panel) {
     Tile tile = *this;
-    const T* row[Rows];
+    const U* row[Rows];
     for (int r = 0; r < Rows; ++r) row[r] = rows + r * stride;
-    for (Index k = 0; k < terms; ++k, panel += panel_width<T, Packs>)
+    for (Index k = 0; k < terms; ++k, panel += panel_width<U, Packs>)
       tile.multiply_add([&](int r) { return row[r][k]; }, panel);
     *this = tile;
   }
 
   /// sum[r] += sum over p < terms of rows[p * row_stride + r] * panel[p * panel_stride]; prefetches
   /// the line at ahead[p * ahead_stride] meanwhile.
-  void add_outer(const T* rows, Index row_stride, Index terms, const T* panel, Index panel_stride,
+  void add_outer(const U* rows, Index row_stride, Index terms, const U* panel, Index panel_stride,
                  const T* ahead, Index ahead_stride) {
     Tile tile = *this;
     for (Index p = 0; p < terms; ++p, rows += row_stride, panel += panel_stride) {
@@ -105,11 +109,11 @@ struct Tile {
 
   /// sum[r] += sum over p < terms of rows[p][first + r] * panel[p]; prefetches the lines at
   /// ahead too.
-  void add_outer(const T* const* rows, Index first, Index terms, const T* panel, const T* ahead,
+  void add_outer(const U* const* rows, Index first, Index terms, const U* panel, const T* ahead,
                  Index ahead_stride) {
     Tile tile = *this;
-    for (Index p = 0; p < terms; ++p, panel += panel_width<T, Packs>) {
-      const T* row = rows[p] + first;
+    for (Index p = 0; p < terms; ++p, panel += panel_width<U, Packs>) {
+      const U* row = rows[p] + first;
       __builtin_prefetch(ahead + p * ahead_stride);
       tile.multiply_add([&](int r) { return row[r]; }, panel);
     }
@@ -118,13 +122,13 @@ struct Tile {
 
  private:
   template <class Factor>
-  void multiply_add(Factor&& factor, const T* panel) {
-    simd::Pack<T> b[Packs];
+  void multiply_add(Factor&& factor, const U* panel) {
+    decltype(simd::load(panel)) b[Packs];
     for (int q = 0; q < Packs; ++q) b[q] = simd::load(panel + q * simd::width<T>);
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) {
-      const simd::Pack<T> a(factor(r));
-      for (int q = 0; q < Packs; ++q) sum[r][q] = simd::fma(a, b[q], sum[r][q]);
+      const auto a = simd::broadcast(factor(r));
+      for (int q = 0; q < Packs; ++q) sum[r][q] = simd::multiply_add(a, b[q], sum[r][q]);
     }
   }
 };

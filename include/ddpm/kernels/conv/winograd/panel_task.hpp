@@ -24,16 +24,57 @@ class Ahead {
   Index next_, last_, each_;
 };
 
-/// One task of the forward pass: a panel of columns for at most Tiles tiles of a block.
-template <class T, class S, Index Tiles>
-class PanelTask {
+/// The weights of a task's panel, which do not depend on its tiles.
+template <class T, class S>
+class PanelWeights {
  public:
   static constexpr Index width = panel_width<T, packs>, gap = Planes<T>::gap;
-  static constexpr Index v_plane = S::task_terms * width + gap, v_size = products * v_plane,
-                         m_plane = Tiles * width + gap;
+  static constexpr Index v_plane = S::task_terms * width + gap, v_size = products * v_plane;
+
+  PanelWeights(Index C_in, const Filters<T>& w) : C_in_(C_in), w_(w) {}
+
+  Index chunks() const { return (C_in_ + S::task_terms - 1) / S::task_terms; }
+
+  /// Writes v, 36 planes (terms, width) of one panel.
+  void transform_weights(Index panel, Index first, Index terms, T* v) const {
+    const Index valid = std::min(width, w_.columns - panel * width);
+    for (Index k = 0; k < terms; ++k) {
+      const T* w = w_.data + panel * w_.panel + (first + k) * w_.term;
+      if (first + k + S::filters_ahead < C_in_)
+        for (int tap = 0; tap < taps * taps; ++tap)
+          prefetch_panel<T, packs>(w + S::filters_ahead * w_.term + tap * w_.tap);
+      for (Index at = 0; at < width; at += simd::width<T>, w += simd::width<T>) {
+        const Index count = std::clamp<Index>(valid - at, 0, simd::width<T>);
+        transform<FilterTransform, T>(
+            [&](int i, int j) {
+              const int id = i * taps + j;
+              const T* from = w + (w_.turned ? taps * taps - 1 - id : id) * w_.tap;
+              return count == simd::width<T> ? simd::load(from) : simd::load_partial(from, count);
+            },
+            [&](int i, int j, const simd::Pack<T>& value) {
+              simd::store(v + (i * inputs + j) * v_plane + k * width + at, value);
+            });
+      }
+    }
+  }
+
+ protected:
+  Index C_in_;
+  Filters<T> w_;
+};
+
+/// One task of the forward pass: a panel of columns for at most Tiles tiles of a block.
+template <class T, class S, Index Tiles>
+class PanelTask : public PanelWeights<T, S> {
+  using Weights = PanelWeights<T, S>;
+  using Weights::C_in_, Weights::w_;
+
+ public:
+  using Weights::chunks, Weights::gap, Weights::v_plane, Weights::v_size, Weights::width;
+  static constexpr Index m_plane = Tiles * width + gap;
 
   PanelTask(const Window& g, Index C_in, Index C_out, const Filters<T>& w)
-      : g_(g), tiling_(g), C_in_(C_in), C_out_(C_out), w_(w) {}
+      : Weights(C_in, w), g_(g), tiling_(g), C_out_(C_out) {}
 
   /// Tiles [first, first + count) of the block that begins at `block`. The weights that are needed
   /// next are prefetched during the products.
@@ -42,7 +83,7 @@ class PanelTask {
     Scratch<T> v(v_size), m(products * m_plane);
     for (Index k = 0; k < C_in_; k += S::task_terms) {
       const Index terms = std::min(S::task_terms, C_in_ - k);
-      transform_weights(panel, k, terms, v.data());
+      this->transform_weights(panel, k, terms, v.data());
       // After the last of a panel comes the next panel, which is mostly the same thread's.
       const bool last = k + terms == C_in_;
       const Index next_panel = panel + last, next = last ? 0 : k + terms;
@@ -82,31 +123,6 @@ class PanelTask {
         lines_x.prefetch_some([&](Index l) { __builtin_prefetch(x + l * cache_line<T>, 0, 2); });
       });
     write(m.data(), first, count, panel, epilogue);
-  }
-
-  Index chunks() const { return (C_in_ + S::task_terms - 1) / S::task_terms; }
-
-  /// Writes v, 36 planes (terms, width) of one panel.
-  void transform_weights(Index panel, Index first, Index terms, T* v) const {
-    const Index valid = std::min(width, w_.columns - panel * width);
-    for (Index k = 0; k < terms; ++k) {
-      const T* w = w_.data + panel * w_.panel + (first + k) * w_.term;
-      if (first + k + S::filters_ahead < C_in_)
-        for (int tap = 0; tap < taps * taps; ++tap)
-          prefetch_panel<T, packs>(w + S::filters_ahead * w_.term + tap * w_.tap);
-      for (Index at = 0; at < width; at += simd::width<T>, w += simd::width<T>) {
-        const Index count = std::clamp<Index>(valid - at, 0, simd::width<T>);
-        transform<FilterTransform, T>(
-            [&](int i, int j) {
-              const int id = i * taps + j;
-              const T* from = w + (w_.turned ? taps * taps - 1 - id : id) * w_.tap;
-              return count == simd::width<T> ? simd::load(from) : simd::load_partial(from, count);
-            },
-            [&](int i, int j, const simd::Pack<T>& value) {
-              simd::store(v + (i * inputs + j) * v_plane + k * width + at, value);
-            });
-      }
-    }
   }
 
  private:
@@ -154,8 +170,7 @@ class PanelTask {
 
   const Window& g_;
   Tiling tiling_;
-  Index C_in_, C_out_;
-  Filters<T> w_;
+  Index C_out_;
 };
 
 }  // namespace ddpm::DDPM_ABI::kernels::winograd

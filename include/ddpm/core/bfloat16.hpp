@@ -1,0 +1,188 @@
+// bfloat16, the upper half of a float, in pairs: two terms of a product that follow each other.
+//
+//   multiply_add(a, b, sum) = sum + a.first b.first + a.second b.second     for each pair of a pack
+//
+// A register holds a pair where it holds a float, so that one register tile serves both: its units
+// are floats, doubles, or pairs. Values are rounded to nearest, ties to even.
+//
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <array>
+#include <bit>
+#include <cstdint>
+
+#include "ddpm/core/precision.hpp"
+#include "ddpm/core/simd.hpp"
+
+namespace ddpm::DDPM_ABI {
+
+/// The first value in the lower half, the second, of the next term, in the upper.
+struct Bfloat16Pair {
+  std::uint32_t bits = 0;
+};
+
+namespace detail {
+template <class U>
+struct Unit {
+  using Sum = U;
+  static constexpr Index terms = 1;
+};
+template <>
+struct Unit<Bfloat16Pair> {
+  using Sum = float;
+  static constexpr Index terms = 2;
+};
+}  // namespace detail
+
+/// What a product of units U is summed in: float for pairs.
+template <class U>
+using Sum = typename detail::Unit<U>::Sum;
+
+template <class U>
+inline constexpr Index terms_of_unit = detail::Unit<U>::terms;
+
+/// How many units hold so many terms.
+template <class U>
+constexpr Index units(Index terms) {
+  return (terms + terms_of_unit<U> - 1) / terms_of_unit<U>;
+}
+
+/// The precision of this thread's products of T: doubles are never rounded.
+template <class T>
+Precision precision_of() {
+  return std::is_same_v<T, float> ? matmul_precision() : Precision::float32;
+}
+
+/// Calls f.template operator()<U>() with the units of products of T at this thread's precision.
+template <class T, class F>
+void with_unit(const F& f) {
+  if constexpr (std::is_same_v<T, float>)
+    if (precision_of<T>() == Precision::bfloat16) return f.template operator()<Bfloat16Pair>();
+  f.template operator()<T>();
+}
+
+/// The nearest bfloat16, in the upper half of the bits; the lower is zero. Not-a-numbers stay so.
+inline std::uint32_t bfloat16_bits(float value) {
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  if (value != value) return 0x7FC00000;
+  return (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000;
+}
+
+inline Bfloat16Pair bfloat16_pair(float first, float second) {
+  return {bfloat16_bits(first) >> 16 | bfloat16_bits(second)};
+}
+
+namespace simd {
+
+/// As many pairs as a pack has floats.
+using PairPack = Pack<std::uint32_t>;
+
+inline PairPack load(const Bfloat16Pair* pairs) { return PairPack::load_unaligned(&pairs->bits); }
+/// The first `count` pairs, 0 behind them; count <= width<float>.
+inline PairPack load_partial(const Bfloat16Pair* pairs, Index count) {
+  alignas(64) Bfloat16Pair padded[static_cast<std::size_t>(width<float>)] = {};
+  std::copy_n(pairs, count, padded);
+  return load(padded);
+}
+inline void store(Bfloat16Pair* pairs, const PairPack& pack) { pack.store_unaligned(&pairs->bits); }
+
+inline void transpose(const Bfloat16Pair* from, Index from_stride, Bfloat16Pair* to,
+                      Index to_stride) {
+  transpose(&from->bits, from_stride, &to->bits, to_stride);
+}
+
+template <class U>
+auto broadcast(const U& unit) {
+  if constexpr (std::is_same_v<U, Bfloat16Pair>)
+    return PairPack(unit.bits);
+  else
+    return Pack<U>(unit);
+}
+
+template <class T>
+Pack<T> multiply_add(const Pack<T>& a, const Pack<T>& b, const Pack<T>& sum) {
+  return simd::fma(a, b, sum);
+}
+
+#if defined(__AVX512BF16__) && defined(__AVX512BW__)
+
+inline Pack<float> multiply_add(const PairPack& a, const PairPack& b, const Pack<float>& sum) {
+  return _mm512_dpbf16_ps(sum, (__m512bh) static_cast<__m512i>(a),
+                          (__m512bh) static_cast<__m512i>(b));
+}
+
+namespace detail {
+/// The first 16 values of the result are those of `low`.
+inline __m512i round(const Pack<float>& low, const Pack<float>& high) {
+  return (__m512i)_mm512_cvtne2ps_pbh(high, low);
+}
+}  // namespace detail
+
+/// Pairs of a value of each pack.
+inline PairPack pair(const Pack<float>& first, const Pack<float>& second) {
+  alignas(64) static constexpr auto interleaved = [] {
+    std::array<std::uint16_t, 32> places{};
+    for (std::uint16_t i = 0; i < 16; ++i) {
+      places[std::size_t{2} * i] = i;
+      places[std::size_t{2} * i + 1] = static_cast<std::uint16_t>(i + 16);
+    }
+    return places;
+  }();
+  return _mm512_permutexvar_epi16(_mm512_load_si512(interleaved.data()),
+                                  detail::round(first, second));
+}
+
+/// Rounds `count` values to units<Bfloat16Pair>(count) pairs of neighbours; the last may have a
+/// zero.
+inline void round_pairs(const float* values, Index count, Bfloat16Pair* pairs) {
+  Index i = 0;
+  for (; i + 32 <= count; i += 32)
+    store(pairs + i / 2, PairPack(detail::round(load(values + i), load(values + i + 16))));
+  for (; i + 1 < count; i += 2) pairs[i / 2] = bfloat16_pair(values[i], values[i + 1]);
+  if (i < count) pairs[i / 2] = bfloat16_pair(values[i], 0);
+}
+
+#else
+
+namespace detail {
+
+inline PairPack bits_of(const Pack<float>& values) { return std::bit_cast<PairPack>(values); }
+
+/// bfloat16_bits() of each value.
+inline PairPack round(const Pack<float>& values) {
+  const PairPack bits = bits_of(values);
+  const PairPack rounded = bits + PairPack(0x7FFF) + (bits >> 16 & PairPack(1));
+  const auto nan = Pack<float>(std::bit_cast<float>(0x7FC00000));
+  return bits_of(select(values == values, std::bit_cast<Pack<float>>(rounded), nan)) &
+         PairPack(0xFFFF0000);
+}
+
+}  // namespace detail
+
+inline Pack<float> multiply_add(const PairPack& a, const PairPack& b, const Pack<float>& sum) {
+  const auto first = [](const PairPack& pairs) { return std::bit_cast<Pack<float>>(pairs << 16); };
+  const auto second = [](const PairPack& pairs) {
+    return std::bit_cast<Pack<float>>(pairs & PairPack(0xFFFF0000));
+  };
+  return simd::fma(first(a), first(b), simd::fma(second(a), second(b), sum));
+}
+
+/// Pairs of a value of each pack.
+inline PairPack pair(const Pack<float>& first, const Pack<float>& second) {
+  return (detail::round(first) >> 16) | detail::round(second);
+}
+
+/// Rounds `count` values to units<Bfloat16Pair>(count) pairs of neighbours; the last may have a
+/// zero.
+inline void round_pairs(const float* values, Index count, Bfloat16Pair* pairs) {
+  Index i = 0;
+  for (; i + 1 < count; i += 2) pairs[i / 2] = bfloat16_pair(values[i], values[i + 1]);
+  if (i < count) pairs[i / 2] = bfloat16_pair(values[i], 0);
+}
+
+#endif
+
+}  // namespace simd
+
+}  // namespace ddpm::DDPM_ABI

@@ -1,0 +1,47 @@
+// How products are computed: matrix products, convolutions and attention, of floats.
+//
+// Tensors are floats either way, at every public door. With Precision::bfloat16 the operands of a
+// product are rounded to bfloat16, a float's upper half, and summed in float32: twice as many
+// products an instruction where the processor has one (AVX512_BF16, AMX_BF16), and half the memory.
+// Others compute the same by rounding and float32 products, which takes longer than float32 does.
+// Sums of bits differ: an instruction rounds its sums in its own way, and takes denormal values for
+// zero. So equal bits are promised on machines with the same instructions only.
+//
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <utility>
+
+#include "ddpm/core/enum_names.hpp"
+
+namespace ddpm::DDPM_ABI {
+
+enum class Precision {
+  float32,   ///< the default
+  bfloat16,  ///< operands rounded to 8 bits of mantissa, a relative error of up to 2^-9 each
+};
+template <>
+inline constexpr auto enum_names<Precision> = named<Precision>("float32", "bfloat16");
+
+namespace detail {
+inline thread_local Precision precision = Precision::float32;
+}
+
+/// The precision of this thread's products.
+inline Precision matmul_precision() { return detail::precision; }
+
+/// Sets it, for the current scope and the tasks of its parallel_for calls. Has no say in products
+/// of doubles. A backward pass takes the precision that is set when it runs.
+class PrecisionScope {
+ public:
+  explicit PrecisionScope(Precision precision)
+      : before_(std::exchange(detail::precision, precision)) {}
+  PrecisionScope(const PrecisionScope&) = delete;
+  PrecisionScope& operator=(const PrecisionScope&) = delete;
+  ~PrecisionScope() { detail::precision = before_; }
+
+ private:
+  Precision before_;
+};
+
+}  // namespace ddpm::DDPM_ABI
