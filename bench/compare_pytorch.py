@@ -2,12 +2,17 @@
 """This library against the engines that run the same networks on a CPU, sides alternating.
 
     python3 bench/compare_pytorch.py BUILD_FOLDER [--threads 2] [--rounds 5] [--rows ...] [--json FILE] [--isa avx2]
+                                     [--precision any]
 
 BUILD_FOLDER holds a Release build with -DDDPM_BUILD_BENCH=ON. The peers are installed into an environment of their own
 (--environment, by default ~/.cache/ddpm-peers) if they are not there. In float32:
 
     train     forward, mean squared error, backward and Adam, against PyTorch (eager, channels_last, compile)
     denoise   forward without gradients, against those, ONNX Runtime and OpenVINO (both from an ONNX file)
+
+With --precision any each side takes whatever is fastest: PyTorch also under autocast to bfloat16, OpenVINO at the precision
+that it chooses by itself, and this library in bfloat16. The error is that of the output against the same side's float32, root
+mean square over the standard deviation, at random weights.
 
 With --isa avx2 (and a build with -DDDPM_NATIVE=OFF) PyTorch is held to AVX2 and is the only peer.
 
@@ -32,6 +37,8 @@ BATCH = {"ho2020_cifar10": 8, "mnist_small": 32, "tutorial": 32}
 DROPOUT = {"ho2020_cifar10": 0.1}
 MODES = ["eager", "channels_last", "compile"]
 ENGINES = ["onnxruntime", "openvino"]
+PRECISIONS = {"float32": (MODES, ENGINES),
+              "any": (MODES + [f"{mode}:bf16" for mode in MODES], ENGINES + ["openvino:default"])}
 ISA = {"native": {}, "avx2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}}
 ROWS = [f"train/{preset}/{batch}" for preset, batch in BATCH.items()] + \
        [f"denoise/{preset}/{batch}" for preset, batch in BATCH.items()] + \
@@ -52,10 +59,11 @@ def enter_environment(folder):
 
 
 class Torch:
-    """One preset in one mode of PyTorch."""
+    """One preset in one mode of PyTorch, with ":bf16" under autocast to bfloat16."""
 
     def __init__(self, preset, batch, mode):
         import torch
+        mode, _, precision = mode.partition(":")
         sys.path.insert(0, str(HERE.parent.parent / "tests" / "parity"))
         from export import CASES
         from networks import TutorialUNet, UNet
@@ -73,18 +81,30 @@ class Torch:
             self.x = self.x.contiguous(memory_format=torch.channels_last)
         self.network, self.adam = network, torch.optim.Adam(network.parameters(), 2e-4)
         self.run = torch.compile(network) if mode == "compile" else network
+        self.half = precision == "bf16"
+
+    def forward(self):
+        with self.torch.autocast("cpu", self.torch.bfloat16, enabled=self.half):
+            return self.run(self.x, self.t).float()
 
     def train(self):
         torch = self.torch
         self.network.train()
         self.adam.zero_grad()
-        torch.nn.functional.mse_loss(self.run(self.x, self.t), torch.randn_like(self.x)).backward()
+        torch.nn.functional.mse_loss(self.forward(), torch.randn_like(self.x)).backward()
         self.adam.step()
 
     def denoise(self):
         self.network.eval()
         with self.torch.no_grad():
-            self.run(self.x, self.t)
+            return self.forward()
+
+    def error(self):
+        """Of the output against float32."""
+        self.network.eval()
+        with self.torch.no_grad():
+            exact, rounded = self.network(self.x, self.t), self.forward()
+            return float((rounded - exact).pow(2).mean().sqrt() / exact.std())
 
 
 class Engine:
@@ -99,12 +119,16 @@ class Engine:
             feed = {"x": peer.x.numpy(), "t": peer.t.numpy()}
             with peer.torch.no_grad():
                 expected = peer.network(peer.x, peer.t).numpy()
-            self.denoise = getattr(self, engine)(file, feed, threads)
-        difference = abs(self.denoise() - expected).max() / expected.std()
-        assert difference < 1e-3, f"{engine} disagrees with PyTorch by {difference}"
+            engine, _, precision = engine.partition(":")
+            self.denoise = getattr(self, engine)(file, feed, threads, precision)
+        self.difference = float(((self.denoise() - expected) ** 2).mean() ** 0.5 / expected.std())
+        assert self.difference < (0.2 if precision else 1e-3), f"{engine} disagrees with PyTorch by {self.difference}"
+
+    def error(self):
+        return self.difference
 
     @staticmethod
-    def onnxruntime(file, feed, threads):
+    def onnxruntime(file, feed, threads, _):
         import onnxruntime
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -112,23 +136,27 @@ class Engine:
         return lambda: session.run(None, feed)[0]
 
     @staticmethod
-    def openvino(file, feed, threads):
+    def openvino(file, feed, threads, precision):
         import openvino
-        config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
+        config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+        if precision != "default":
+            config["INFERENCE_PRECISION_HINT"] = "f32"
         model = openvino.Core().compile_model(file, "CPU", config)
         return lambda: model(feed)[0]
 
 
 def serve(row, name, threads):
-    """A peer's process: takes three steps, tells its memory, then times three more for each line it reads."""
+    """A peer's process: takes three steps, tells memory and error, then times three more for each line it reads."""
     import torch
     torch.set_num_threads(threads)
     step, preset, batch = row.split("/")
-    peer = Engine(preset, int(batch), name, threads) if name in ENGINES else Torch(preset, int(batch), name)
+    engine = name.partition(":")[0] in ENGINES
+    peer = Engine(preset, int(batch), name, threads) if engine else Torch(preset, int(batch), name)
     run = getattr(peer, step)
     for _ in range(3):  # compile, fill caches
         run()
     print(re.search(r"VmHWM:\s+(\d+) kB", pathlib.Path("/proc/self/status").read_text())[1], flush=True)
+    print(peer.error(), flush=True)
     for _ in sys.stdin:
         start = time.perf_counter()
         for _ in range(3):
@@ -149,6 +177,7 @@ class Peer:
         self.works = bool(memory)
         if self.works:
             self.memory_mb = float(memory) / 1024
+            self.error = float(self.process.stdout.readline())
             self.signal(signal.SIGSTOP)
 
     def signal(self, number):
@@ -167,19 +196,21 @@ class Peer:
         self.process.wait()
 
 
-def ours(build, row, threads):
-    """Seconds of one step, its share of the multiply-add peak, and MB."""
+def ours(build, row, threads, precision):
+    """Seconds of one step, its share of the multiply-add peak, MB, and the output's error."""
     step, preset, batch = row.split("/")
-    name = f"{step}_step/{preset}/batch:{batch}/threads:{threads}"
-    out = subprocess.run([f"{build}/bench/bench_unet", f"--benchmark_filter=^{name}/", "--benchmark_format=json"],
+    name = f"{step}_step/{preset}/batch:{batch}/threads:{threads}" + ("/bfloat16" if precision == "any" else "")
+    out = subprocess.run([f"{build}/bench/bench_unet", f"--benchmark_filter=^{name}/iterations",
+                          "--benchmark_format=json"],
                          check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
     result = json.loads(out)["benchmarks"][0]
-    return result["real_time"] / 1e3, result["of_peak"], result["resident_MB"]
+    return result["real_time"] / 1e3, result["of_peak"], result["resident_MB"], result.get("rms_error", 0)
 
 
 def compare(row, args):
     step, preset, batch = row.split("/")
-    peers = {name: Peer(row, name, args) for name in MODES + (ENGINES if step == "denoise" and args.isa == "native" else [])}
+    modes, engines = PRECISIONS[args.precision]
+    peers = {name: Peer(row, name, args) for name in modes + (engines if step == "denoise" and args.isa == "native" else [])}
     for name in [name for name, peer in peers.items() if not peer.works]:
         print(f"{row}: {name} fails and is left out", file=sys.stderr, flush=True)
         del peers[name]
@@ -187,7 +218,7 @@ def compare(row, args):
     for _ in range(args.rounds):
         for name, peer in peers.items():
             times[name].append(peer.seconds())
-        mine.append(ours(args.build, row, args.threads))
+        mine.append(ours(args.build, row, args.threads, args.precision))
     for peer in peers.values():
         peer.end()
     medians = {name: statistics.median(values) for name, values in times.items()}
@@ -197,10 +228,13 @@ def compare(row, args):
     result = dict(step=step, preset=preset, batch=int(batch), threads=args.threads, peer_seconds=times,
                   ddpm_seconds=own, fastest_peer=best, ratio=medians[best] / statistics.median(own),
                   ratio_range=[min(each), max(each)], share_of_peak=statistics.median(m[1] for m in mine),
-                  peer_memory_mb={name: peer.memory_mb for name, peer in peers.items()}, ddpm_memory_mb=mine[0][2])
+                  peer_memory_mb={name: peer.memory_mb for name, peer in peers.items()}, ddpm_memory_mb=mine[0][2],
+                  peer_error={name: peer.error for name, peer in peers.items()}, ddpm_error=mine[0][3])
+    errors = f" {100 * peers[best].error:.2f} % | {100 * mine[0][3]:.2f} % |" if args.precision == "any" and \
+        step == "denoise" else " | |" if args.precision == "any" else ""
     print(f"| {preset} | {batch} | {step} | {medians[best]:.3f} | {best} | {statistics.median(own):.3f} | "
           f"{result['ratio']:.2f} ({min(each):.2f}-{max(each):.2f}) | {100 * result['share_of_peak']:.0f} % | "
-          f"{peers[best].memory_mb:.0f} | {result['ddpm_memory_mb']:.0f} |", flush=True)
+          f"{peers[best].memory_mb:.0f} | {result['ddpm_memory_mb']:.0f} |{errors}", flush=True)
     return result
 
 
@@ -212,6 +246,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", default=",".join(ROWS), help="comma-separated STEP/PRESET/BATCH")
     parser.add_argument("--json")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32")
     parser.add_argument("--isa", choices=ISA, default="native")
     parser.add_argument("--serve", nargs=2, metavar=("ROW", "PEER"), help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -219,8 +254,9 @@ def main():
     if args.serve:
         return serve(*args.serve, args.threads)
     print(f"{args.threads} threads, medians of {args.rounds} alternating rounds\n")
-    print("| network | batch | step | fastest peer, s | which | ddpm, s | ratio (range) | of peak | peer MB | ddpm MB |")
-    print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
+    errors = " its error | ours |" if args.precision == "any" else ""
+    print("| network | batch | step | fastest peer, s | which | ddpm, s | ratio (range) | of peak | peer MB | ddpm MB |" + errors)
+    print("|---|---|---|---|---|---|---|---|---|---|" + errors.count("|") * "---|", flush=True)
     rows = [compare(row, args) for row in args.rows.split(",")]
     if args.json:
         pathlib.Path(args.json).write_text(json.dumps(rows, indent=1) + "\n")

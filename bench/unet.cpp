@@ -1,6 +1,6 @@
 // Whole networks: train_step (forward, mean squared error, backward, Adam) and denoise_step
 // (forward without gradients, also of a batch of 64) of the three presets on images of 32 x 32, as
-// PRESET/batch:N/threads:N.
+// PRESET/batch:N/threads:N, and with /bfloat16 at that precision.
 #include <functional>
 
 #include "network.hpp"
@@ -17,14 +17,16 @@ struct Preset {
   std::function<void(benchmark::State&, Index batch, Step)> run;
 };
 
-void add_benchmarks(const Preset& preset, Index batch, int threads) {
+void add_benchmarks(const Preset& preset, Index batch, int threads, Precision precision) {
   for (const Step step : {Step::train, Step::denoise}) {
     const bool training = step == Step::train;
     if (training && batch > preset.batch) continue;
-    const std::string name = message(training ? "train_step/" : "denoise_step/", preset.name,
-                                     "/batch:", batch, "/threads:", threads);
+    const std::string name =
+        message(training ? "train_step/" : "denoise_step/", preset.name, "/batch:", batch,
+                "/threads:", threads, precision == Precision::bfloat16 ? "/bfloat16" : "");
     bench::register_step(name, [=](benchmark::State& state) {
       set_num_threads(threads);
+      const PrecisionScope scope(precision);
       preset.run(state, batch, step);
       bench::report(state, preset.flop * double(batch) * (training ? 3 : 1));
     });
@@ -48,7 +50,9 @@ int main(int count, char** arguments) {
       preset<TutorialUNet<float>>("tutorial", 32, 17.32e9, TutorialUNetConfig::tutorial())};
   for (const Preset& p : presets)
     for (const int threads : {1, 2})
-      for (const Index batch : {p.batch, Index{1}, Index{64}}) add_benchmarks(p, batch, threads);
+      for (const Index batch : {p.batch, Index{1}, Index{64}})
+        for (const Precision precision : {Precision::float32, Precision::bfloat16})
+          add_benchmarks(p, batch, threads, precision);
   benchmark::Initialize(&count, arguments);
   if (benchmark::ReportUnrecognizedArguments(count, arguments)) return 1;
   benchmark::RunSpecifiedBenchmarks();

@@ -25,7 +25,8 @@ struct Layer {
   void report(benchmark::State& state, kernels::ConvPass pass) const {
     bench::report(state, flop);
     const Window window = kernels::conv_window(x.shape(), w.shape(), geometry);
-    state.SetLabel(std::string(name_of(kernels::conv_path(pass, window, w.dim(2), w.dim(3)))));
+    state.SetLabel(std::string(
+        name_of(kernels::conv_path(pass, window, w.dim(2), w.dim(3), matmul_precision()))));
     state.counters["intensity"] = flop / (4.0 * double(x.size() + w.size() + y.size()));
   }
 
