@@ -27,7 +27,8 @@ io::Metadata description(const Model& model, const SampleOptions& options) {
                     {"spacing", message(name_of(options.spacing))},
                     {"eta", message(options.eta)},
                     {"classes", labels},
-                    {"guidance", message(options.guidance)}};
+                    {"guidance", message(options.guidance)},
+                    {"precision", message(name_of(options.precision))}};
   write_config(model.scheduler.config(), "scheduler", text);
   return text;
 }
@@ -45,6 +46,7 @@ void check_folder(const std::filesystem::path& folder, const io::Metadata& wante
   for (std::string line; std::getline(file, line);)
     if (const auto equals = line.find(" = "); equals != line.npos)
       there[line.substr(0, equals)] = line.substr(equals + 3);
+  there.emplace("precision", "float32");  // of folders from before there was a choice
   const std::string differences = ddpm::detail::differences(there, wanted, {""});
   if (!differences.empty())
     throw IoError(message(folder.string(), " holds pictures drawn with other settings:",

@@ -24,9 +24,17 @@
 #include <ddpm/see_the_error_above>
 #endif
 
-#if defined(__AMX_BF16__) && defined(__AVX512F__)
+// What products of bfloat16 take, see core/bfloat16.hpp and kernels/product/amx.hpp.
+#if defined(__AVX512BF16__) && defined(__AVX512BW__)
+#define DDPM_AVX512_BF16
+#if defined(__AMX_BF16__) && defined(__AMX_TILE__) && defined(__linux__)
+#define DDPM_AMX
+#endif
+#endif
+
+#if defined(DDPM_AMX)
 #define DDPM_ARCH avx512_amx
-#elif defined(__AVX512BF16__)
+#elif defined(DDPM_AVX512_BF16)
 #define DDPM_ARCH avx512_bf16
 #elif defined(__AVX512F__)
 #define DDPM_ARCH avx512

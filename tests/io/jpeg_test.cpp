@@ -97,6 +97,25 @@ TEST_CASE("jpeg: a table or a scan that is missing is an error") {
   }
 }
 
+TEST_CASE(
+    "jpeg: a scan that names a component twice, and tables that stb cannot bear, are errors") {
+  io::Bytes bytes = picture("jpeg");  // of three components
+  const auto parts = segments(bytes);
+  const auto find = [&](std::uint8_t marker) {
+    return *std::find_if(parts.begin(), parts.end(),
+                         [&](const Segment& s) { return s.marker == marker; });
+  };
+  const std::size_t scan = find(0xDA).begin;
+  bytes[scan + 7] = bytes[scan + 5];
+  CHECK(contains(error_of<IoError>([&] { io::decode_image(bytes, 3, "x"); }), "twice in a scan"));
+
+  io::Bytes codes{0xFF, 0xD8, 0xFF, 0xC4, 0x01, 0x13, 0x10};  // 255 codes of 8 bits, 1 of 9
+  codes.resize(codes.size() + 16 + 256);
+  codes[7 + 7] = 255;
+  codes[7 + 8] = 1;
+  CHECK(contains(error_of<IoError>([&] { io::image_info(codes, "x"); }), "of 256 codes"));
+}
+
 TEST_CASE("jpeg: any changed byte gives a picture of that size, or an error") {
   Rng rng(1);
   for (const char* name : names) {

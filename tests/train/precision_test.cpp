@@ -5,6 +5,7 @@
 
 #include <numeric>
 
+#include "ddpm/autograd/ops/attention.hpp"
 #include "ddpm/diffusion/likelihood.hpp"
 #include "ddpm/diffusion/sample.hpp"
 #include "ddpm/nn/tutorial_unet.hpp"
@@ -138,6 +139,22 @@ TEST_CASE("precision: outputs and gradients of both networks are near those of f
       TutorialUNet<float>({.image = {.channels = 3}, .levels = {32, 64}, .groups = 8}, Rng(1))));
 }
 
+TEST_CASE("precision: attention goes back at the precision that it went forward with") {
+  const auto gradient = [](bool outside) {
+    const auto qkv = Variable<float>::parameter(random_tensor<float>({1, 4, 4, 96}, 1));
+    const auto dy = random_tensor<float>({1, 4, 4, 32}, 2);
+    const auto forward = [&] {
+      const PrecisionScope scope(bfloat16);
+      return attention(qkv, 1);
+    };
+    const Variable<float> y = forward();
+    const PrecisionScope scope(outside ? float32 : bfloat16);
+    y.backward(dy);
+    return qkv.grad();
+  };
+  CHECK(same_bits(gradient(true), gradient(false)));
+}
+
 TEST_CASE("precision: a bound on the likelihood takes it too") {
   const auto net = stirred(UNet<float>(wide, Rng(1)));
   const Scheduler<float> scheduler({.timesteps = 10});
@@ -180,6 +197,7 @@ TEST_CASE("precision [RS-2]: it belongs to a run, and files from before have flo
   io::write_safetensors(path, stored, metadata);
   options.precision = float32;
   Trainer<float> same(net, scheduler, options);
+  const PrecisionScope scope(bfloat16);  // has no say in it
   same.resume(path);
   CHECK(same.steps() == 2);
 }

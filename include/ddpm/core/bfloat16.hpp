@@ -105,7 +105,7 @@ Pack<T> multiply_add(const Pack<T>& a, const Pack<T>& b, const Pack<T>& sum) {
   return simd::fma(a, b, sum);
 }
 
-#if defined(__AVX512BF16__) && defined(__AVX512BW__)
+#ifdef DDPM_AVX512_BF16
 
 inline Pack<float> multiply_add(const PairPack& a, const PairPack& b, const Pack<float>& sum) {
   return _mm512_dpbf16_ps(sum, (__m512bh) static_cast<__m512i>(a),
@@ -139,8 +139,12 @@ inline void round_pairs(const float* values, Index count, Bfloat16Pair* pairs) {
   Index i = 0;
   for (; i + 32 <= count; i += 32)
     store(pairs + i / 2, PairPack(detail::round(load(values + i), load(values + i + 16))));
-  for (; i + 1 < count; i += 2) pairs[i / 2] = bfloat16_pair(values[i], values[i + 1]);
-  if (i < count) pairs[i / 2] = bfloat16_pair(values[i], 0);
+  if (i == count) return;
+  const Index low = std::min<Index>(count - i, 16), high = count - i - low;
+  Bfloat16Pair last[16];
+  store(last, PairPack(detail::round(load_partial(values + i, low),
+                                     load_partial(values + i + low, high))));
+  std::copy_n(last, units<Bfloat16Pair>(count - i), pairs + i / 2);
 }
 
 #else

@@ -3,9 +3,12 @@
 // Tensors are floats either way, at every public door. With Precision::bfloat16 the operands of a
 // product are rounded to bfloat16, a float's upper half, and summed in float32: twice as many
 // products an instruction where the processor has one (AVX512_BF16, AMX_BF16), and half the memory.
-// Others compute the same by rounding and float32 products, which takes longer than float32 does.
-// Sums of bits differ: an instruction rounds its sums in its own way, and takes denormal values for
-// zero. So equal bits are promised on machines with the same instructions only.
+// Other processors round too and multiply in float32, which takes longer than float32 does.
+// Winograd's convolutions stay in float32; with AMX there are none.
+//
+// The last bits of the sums differ from processor to processor: the instructions round in their own
+// way, and take denormal values for zero. Equal bits are promised where the instructions are the
+// same. Callbacks run at the precision of what calls them.
 //
 // SPDX-License-Identifier: MIT
 #pragma once
@@ -18,7 +21,7 @@ namespace ddpm::DDPM_ABI {
 
 enum class Precision {
   float32,   ///< the default
-  bfloat16,  ///< operands rounded to 8 bits of mantissa, a relative error of up to 2^-9 each
+  bfloat16,  ///< operands rounded to 8 bits of mantissa, a relative error of up to 2^-8 each
 };
 template <>
 inline constexpr auto enum_names<Precision> = named<Precision>("float32", "bfloat16");
@@ -31,7 +34,8 @@ inline thread_local Precision precision = Precision::float32;
 inline Precision matmul_precision() { return detail::precision; }
 
 /// Sets it, for the current scope and the tasks of its parallel_for calls. Has no say in products
-/// of doubles. A backward pass takes the precision that is set when it runs.
+/// of doubles. A backward pass takes the precision that is set when it runs; attention's that of
+/// its forward pass.
 class PrecisionScope {
  public:
   explicit PrecisionScope(Precision precision)

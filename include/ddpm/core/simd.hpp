@@ -1,4 +1,5 @@
-// The only door to SIMD: packs of xsimd and functions of them, and loops over arrays in packs.
+// The door to SIMD: packs of xsimd and functions of them, and loops over arrays in packs. (Packs of
+// bfloat16 are in bfloat16.hpp, tiles of it in kernels/product/amx.hpp.)
 //
 // One generic lambda serves whole packs and the tail alike: a tail is computed in a padded pack, so
 // an element's bits depend only on its value, never on its place in the array. That is what makes

@@ -13,6 +13,9 @@
 #define STBI_NO_LINEAR
 #define STBI_NO_HDR
 #define STBI_MAX_DIMENSIONS 16384
+#if defined(__aarch64__)
+#define STBI_NEON  // as on x86, what overflows in a damaged JPEG then wraps
+#endif
 #define STB_IMAGE_RESIZE_STATIC
 #define STB_IMAGE_RESIZE_IMPLEMENTATION
 

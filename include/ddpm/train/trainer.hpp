@@ -182,7 +182,8 @@ class Trainer {
                             ": no run state; weights without the rest of a run can be "
                             "sampled, but training cannot go on from them"));
     io::Metadata complete;  // with the options that an older file has not
-    write_config(read_config<TrainerOptions>(stored, "trainer", source), "trainer", complete);
+    const TrainerOptions before{.precision = Precision::float32};
+    write_config(read_config(stored, "trainer", source, before), "trainer", complete);
     stored.insert(complete.begin(), complete.end());
     io::Metadata here = describe();
     // May be others; the size of the images is the data's.

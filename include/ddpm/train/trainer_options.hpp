@@ -109,7 +109,7 @@ struct TrainerOptions {
     visit("weight_decay", self.adam.weight_decay);
     visit("precision", self.precision);
   }
-  /// Not in the files of version 0.1.0 and before.
+  /// Not in older files.
   static constexpr std::array<std::string_view, 1> later_fields{"precision"};
 };
 

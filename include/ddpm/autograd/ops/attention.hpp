@@ -4,6 +4,7 @@
 #pragma once
 
 #include "ddpm/autograd/variable.hpp"
+#include "ddpm/core/precision.hpp"
 #include "ddpm/kernels/attention.hpp"
 
 namespace ddpm::DDPM_ABI {
@@ -18,7 +19,9 @@ Variable<T> attention(const Variable<T>& qkv, Index heads) {
   Tensor<T> y({s[0], s[1], s[2], s[3] / 3}), scales;
   if (grad_enabled() && qkv.requires_grad()) scales = Tensor<T>({s[0] * heads, s[1] * s[2], 2});
   kernels::attention_forward<T>(qkv.value(), heads, y, scales);
+  const Precision precision = matmul_precision();
   const auto backward = [=](const Tensor<T>& dy) -> Gradients<T, 1> {
+    const PrecisionScope scope(precision);  // the scores are computed again, to the same bits
     Tensor<T> dqkv(qkv.shape());
     kernels::attention_backward<T>(dy, qkv.value(), scales, heads, dqkv);
     return {dqkv};

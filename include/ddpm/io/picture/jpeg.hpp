@@ -20,7 +20,7 @@ class JpegReader {
   explicit JpegReader(const Reader& file) : file_(file) {}
 
   Info check() {
-    constexpr int most_scans = 256;  // of progressive pictures; each costs a pass over the picture
+    constexpr int most_scans = 64;  // of progressive pictures; each costs a pass over the picture
     int scans = 0;
     for (std::size_t at = 2;;) {
       while (file_.byte(at) == 0xFF && file_.byte(at + 1) == 0xFF) ++at;  // fill bytes
@@ -81,7 +81,8 @@ class JpegReader {
         room -= count;
         values += count;
       }
-      if (values > 256 || values > end - at - 17) damaged("a Huffman table of ", values, " codes");
+      // Eight bits need 176 at most, and stb takes the 256th for none.
+      if (values > 255 || values > end - at - 17) damaged("a Huffman table of ", values, " codes");
       const auto counts = std::span(file_.data() + at + 1, 16);
       codes_[kind >> 4][kind & 15].emplace(counts, std::span(file_.data() + at + 17, values));
       at += 17 + values;
@@ -171,6 +172,8 @@ class JpegReader {
     if (found == components_.end() || tables >> 4 > 3 || (tables & 15) > 3 ||
         (!begins && !found->begun))
       damaged("component ", id, " of a scan");
+    for (const auto& part : header_.parts)
+      if (part.component == &*found) damaged("component ", id, " twice in a scan");
     found->begun = true;
     const auto& dc = codes_[0][tables >> 4];
     const auto& ac = codes_[1][tables & 15];
@@ -200,7 +203,7 @@ class JpegReader {
 
 }  // namespace detail
 
-/// Throws IoError unless the file is a JPEG that is whole, as far as its segments tell.
+/// Throws IoError unless the file is a JPEG that is whole, to the last code.
 inline Info check_jpeg(const Reader& file) { return detail::JpegReader(file).check(); }
 
 }  // namespace ddpm::DDPM_ABI::io::picture

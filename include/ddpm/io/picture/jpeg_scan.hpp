@@ -16,7 +16,7 @@ namespace ddpm::DDPM_ABI::io::picture::detail {
 
 /// The codes of a table, by length.
 struct JpegCodes {
-  std::array<std::uint32_t, 18> end{};  ///< past the last code of each length, in 16 bits
+  std::array<std::uint32_t, 17> end{};  ///< past the last code of each length, in 16 bits
   std::array<int, 17> values_before{};  ///< of shorter codes, less the first code of a length
   std::vector<std::uint8_t> values;
 
@@ -58,6 +58,7 @@ struct JpegScanHeader {
   Index restart_interval;         ///< units; 0: none
 };
 
+/// One scan: where its coded data begin, and what its header told.
 class JpegScan {
  public:
   JpegScan(const Reader& file, std::size_t at, const JpegScanHeader& header)
@@ -99,9 +100,10 @@ class JpegScan {
     }
     auto& component = *header_.parts[part].component;
     std::uint64_t& not_zero = component.not_zero[static_cast<std::size_t>(number)];
-    if (header_.first == 0 && header_.high == 0)
+    if (header_.first == 0 && header_.high == 0) {
+      not_zero = 0;  // it begins the block anew
       dc_difference(part);
-    else if (header_.first == 0)
+    } else if (header_.first == 0)
       bits(1);
     else if (header_.high == 0)
       coefficients(part, header_.first, header_.last, &not_zero);
@@ -135,6 +137,7 @@ class JpegScan {
       k += run;
       if (size == 0) continue;
       if (k > 63) damaged(": a coefficient past the last");
+      if (size + header_.low > 15) damaged(": a coefficient of ", size, " bits");
       bits(size);
       if (not_zero != nullptr) *not_zero |= std::uint64_t{1} << k;
     }

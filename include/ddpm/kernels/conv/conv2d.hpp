@@ -66,10 +66,12 @@ void conv2d_data_gradient(const Window& g, View<const T> dy, View<const T> w, T*
   const ConvPath path = conv_path(ConvPass::data_gradient, g, C_in, C_out, precision_of<T>());
   if (path == ConvPath::winograd) return winograd::data_gradient<T>(g, dy, w, dx);
   with_unit<T>([&]<class U>() {
-    if (path == ConvPath::direct)
-      direct_adjoint<U>(g, dy, w.data, true, C_in, {}, dx);
-    else
-      narrow_data_gradient<U>(g, dy, w.data, C_in, path == ConvPath::few_inputs, dx);
+    switch (path) {
+      case ConvPath::few_inputs: return narrow_data_gradient<U>(g, dy, w.data, C_in, true, dx);
+      case ConvPath::few_outputs: return narrow_data_gradient<U>(g, dy, w.data, C_in, false, dx);
+      case ConvPath::direct: return direct_adjoint<U>(g, dy, w.data, true, C_in, {}, dx);
+      case ConvPath::winograd: return;
+    }
   });
 }
 
@@ -79,12 +81,12 @@ void conv2d_weight_gradient(const Window& g, View<const T> x, View<const T> dy, 
       conv_path(ConvPass::weight_gradient, g, x.shape.back(), dy.shape.back(), precision_of<T>());
   if (path == ConvPath::winograd) return winograd::weight_gradient<T>(g, x, dy, dw);
   with_unit<T>([&]<class U>() {
-    if (path == ConvPath::few_inputs)
-      few_inputs_weight_gradient<U>(g, x, dy, dw);
-    else if (path == ConvPath::few_outputs)
-      few_outputs_weight_gradient<U>(g, x, dy, dw);
-    else
-      direct_weight_gradient<U>(g, x, dy, dw);
+    switch (path) {
+      case ConvPath::few_inputs: return few_inputs_weight_gradient<U>(g, x, dy, dw);
+      case ConvPath::few_outputs: return few_outputs_weight_gradient<U>(g, x, dy, dw);
+      case ConvPath::direct: return direct_weight_gradient<U>(g, x, dy, dw);
+      case ConvPath::winograd: return;
+    }
   });
 }
 
@@ -107,12 +109,12 @@ void conv2d_forward(View<const T> x, View<const T> w, View<const T> bias, View<c
   const ConvPath path = conv_path(ConvPass::forward, g, C_in, C_out, precision_of<T>());
   if (path == ConvPath::winograd) return winograd::forward<T>(g, x, w, epilogue);
   with_unit<T>([&]<class U>() {
-    if (path == ConvPath::few_inputs)
-      few_inputs_forward<U>(g, x, w.data, C_out, epilogue);
-    else if (path == ConvPath::few_outputs)
-      few_outputs_forward<U>(g, x, w.data, C_out, epilogue);
-    else
-      direct_forward<U>(g, x, w.data, false, C_out, epilogue);
+    switch (path) {
+      case ConvPath::few_inputs: return few_inputs_forward<U>(g, x, w.data, C_out, epilogue);
+      case ConvPath::few_outputs: return few_outputs_forward<U>(g, x, w.data, C_out, epilogue);
+      case ConvPath::direct: return direct_forward<U>(g, x, w.data, false, C_out, epilogue);
+      case ConvPath::winograd: return;
+    }
   });
 }
 

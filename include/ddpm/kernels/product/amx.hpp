@@ -10,8 +10,7 @@
 
 #include "ddpm/kernels/product/pack.hpp"
 
-#if defined(__AMX_BF16__) && defined(__AMX_TILE__) && defined(__AVX512F__) && defined(__linux__)
-#define DDPM_AMX 1
+#ifdef DDPM_AMX
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
@@ -69,15 +68,14 @@ struct TileRows {
   _tile_zero(3);
   for (Index tap = 0; tap < taps; ++tap, rows += 2) {
     const Bfloat16Pair* b = panel + (ids ? ids[tap] : tap) * pairs * 2 * side;
-    const long bytes[] = {rows[0].stride * 4, rows[1].stride * 4};
     for (Index k = 0; k < pairs; k += side, b += side * 2 * side) {
       _tile_loadd(6, b, panel_bytes);
       _tile_loadd(7, b + side, panel_bytes);
-      _tile_loadd(4, rows[0].first + k, bytes[0]);
+      _tile_loadd(4, rows[0].first + k, rows[0].stride * 4);
       _tile_dpbf16ps(0, 4, 6);
       _tile_dpbf16ps(1, 4, 7);
       if (!both) continue;
-      _tile_loadd(5, rows[1].first + k, bytes[1]);
+      _tile_loadd(5, rows[1].first + k, rows[1].stride * 4);
       _tile_dpbf16ps(2, 5, 6);
       _tile_dpbf16ps(3, 5, 7);
     }
@@ -90,7 +88,7 @@ struct TileRows {
 }
 
 /// The tiles of a group of rows, whose pointers of a tap are `tap_stride` apart: where they lie, or
-/// copies. pointers past `count` are those of the last row.
+/// copies. Pointers past `count` are not read.
 class GroupRows {
  public:
   GroupRows(Index taps, Index pairs)

@@ -22,7 +22,8 @@ struct GatherOuter {
 
 namespace amx {
 
-/// Columns of b that a task takes: its rows, which it interleaves, then serve them all.
+/// Columns of b that a task takes. The more there are, the less it matters that the rows of
+/// source(tap, p) have to be interleaved.
 inline constexpr Index outer_columns = 128;
 
 #ifdef DDPM_AMX

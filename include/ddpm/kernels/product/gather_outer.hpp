@@ -117,7 +117,8 @@ class OuterTask {
     const Index size = tiles_ * tile_rows, valid = last_row_ - first_row_;
     for (Index p = 0; p < count; p += 2) {
       U* to = left_.data() + p / 2 * size;
-      const T *first = rows[p] + first_row_, *second = rows[p + 1] + first_row_;
+      const T* first = rows[p] + first_row_;
+      const T* second = p + 1 < count ? rows[p + 1] + first_row_ : first;
       const Index there = p + 1 < count ? valid : 0;  // the values of the second row
       Index r = 0;
       for (; r + simd::width<T> <= there; r += simd::width<T>)
@@ -167,6 +168,7 @@ void gather_outer(const GatherOuter<Sum<U>>& job, Sum<U>* d,
     };
     const Index column = panel * task_columns;
 #ifdef DDPM_AMX
+    static_assert(amx::OuterTask::chunk == detail::outer_chunk<Bfloat16Pair>);  // locate's stride
     if constexpr (terms_of_unit<U> == 2)
       if (on_tiles)
         return run(amx::OuterTask(job, first_row, last_row, column,

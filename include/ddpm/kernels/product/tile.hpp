@@ -3,8 +3,8 @@
 //   rows:   C[r][:] = sum_k A_r[k] B[k][:]       A_r: one pointer a row, B: a packed panel
 //   outer:  C[r][:] += sum_p A_p[r] B[p][:]      A_p: one pointer a term, B: a packed panel
 //
-// k and p count units U: floats or doubles, one term each, or pairs of bfloat16, two terms that are
-// summed in float (core/bfloat16.hpp). So does every number of units or pointer to them below.
+// k and p count units U, and so do `terms` below: floats or doubles, one term each, or pairs of
+// bfloat16, two terms that are summed in float (core/bfloat16.hpp).
 //
 // Rows are found through pointers, so that a convolution needs no im2col (Dukhan 2019, "The
 // Indirect Convolution Algorithm", arXiv:1907.02129). A tile is tile_rows rows by one or two packs;
