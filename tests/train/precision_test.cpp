@@ -87,7 +87,7 @@ std::vector<Tensor<float>> output_and_gradients(Precision precision, const Netwo
 TEST_CASE("precision [DT-1]: training in bfloat16 has the same bits at any number of threads") {
   set_num_threads(1);
   const Run one = run(bfloat16);
-  for (const int threads : {2, 3, 5}) {
+  for (const int threads : {2, 3}) {
     set_num_threads(threads);
     CHECK(one == run(bfloat16));
   }
@@ -104,10 +104,10 @@ TEST_CASE("precision: float32 is the default, and what an option says counts") {
 }
 
 TEST_CASE("precision: bfloat16 rounds, and learns the same") {
-  const Run exact = run(float32, 30), rounded = run(bfloat16, 30);
+  const Run exact = run(float32, 20), rounded = run(bfloat16, 20);
   CHECK(rounded.weights != exact.weights);
   const auto mean = [](const Run& r) {
-    return std::accumulate(r.losses.begin() + 10, r.losses.end(), 0.0) / 20;
+    return std::accumulate(r.losses.begin() + 10, r.losses.end(), 0.0) / 10;
   };
   CHECK(std::abs(mean(rounded) - mean(exact)) < 0.1 * mean(exact));
 }
