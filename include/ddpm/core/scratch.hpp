@@ -140,7 +140,7 @@ template <class T>
 class Scratch {
  public:
   explicit Scratch(Index count)
-      : bytes_(static_cast<std::size_t>(count) * sizeof(T)),
+      : bytes_(static_cast<std::size_t>(count) * value_bytes),
         from_arena_(detail::inside_parallel_for),
         data_(static_cast<T*>(from_arena_ ? detail::ThreadArena::instance().push(bytes_)
                                           : memory::allocate(bytes_))) {}
@@ -157,11 +157,14 @@ class Scratch {
 
   T* data() const { return data_; }
   T& operator[](Index i) const {
-    assert(i >= 0 && static_cast<std::size_t>(i) * sizeof(T) < bytes_);
+    assert(i >= 0 && static_cast<std::size_t>(i) * value_bytes < bytes_);
     return data_[i];
   }
 
  private:
+  // T may be a pointer. NOLINTNEXTLINE(bugprone-sizeof-expression)
+  static constexpr std::size_t value_bytes = sizeof(T);
+
   std::size_t bytes_;
   bool from_arena_;
   T* data_;
