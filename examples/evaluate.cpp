@@ -135,7 +135,8 @@ int main(int count, char** arguments) {
   app.add_option("--seed", s.options.seed, "seed of the noise");
   app.add_option("--csv", s.csv, "CSV file to write, with the curve");
   app.add_option("--picture", s.picture, "SVG file to write, with the curve as a picture");
-  add_enum_option(app, "--precision", s.options.precision, "what products are rounded to");
+  add_enum_option(app, "--precision", s.options.precision,
+                  "what the factors of products are rounded to");
   app.add_option("--threads", s.threads, "threads that work; 0: as many as processors");
   CLI11_PARSE(app, count, arguments);
   return report_errors([&] {

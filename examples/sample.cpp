@@ -118,7 +118,8 @@ int main(int count, char** arguments) {
   app.add_option("--folder", folder,
                  "folder to write instead, each picture under its number; those that are there are "
                  "left out, so that a run that was stopped goes on");
-  add_enum_option(app, "--precision", options.precision, "what products are rounded to");
+  add_enum_option(app, "--precision", options.precision,
+                  "what the factors of products are rounded to");
   app.add_option("--threads", threads, "threads that work; 0: as many as processors");
   CLI11_PARSE(app, count, arguments);
   return report_errors([&] {

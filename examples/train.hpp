@@ -90,7 +90,7 @@ inline SamplerChoice add_options(CLI::App& app, TrainSettings& s) {
   add_enum_option(app, "--timestep-sampling", s.trainer.timestep_sampling,
                   "how timesteps are drawn");
   add_enum_option(app, "--precision", s.trainer.precision,
-                  "what products are rounded to; the weights stay float32");
+                  "what the factors of products are rounded to; the weights stay float32");
   app.add_option("--label-dropout", s.trainer.label_dropout,
                  "share of the labels that the network does not see, which --guidance needs");
   app.add_option("--seed", s.trainer.seed,

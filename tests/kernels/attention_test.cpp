@@ -22,6 +22,20 @@ TEST_CASE_TEMPLATE("attention: forward against the plain loops", T, float, doubl
   }
 }
 
+TEST_CASE("attention: bfloat16 is near the plain loops, as near as rounding allows") {
+  const PrecisionScope scope(Precision::bfloat16);
+  for (const Index C : {6, 26, 64, 128}) {
+    CAPTURE(C);
+    const auto qkv = random_tensor<float>({2, 8, 8, 3 * C}, 1);
+    const Tensor<float> y({2, 8, 8, C});
+    kernels::attention_forward<float>(qkv, 2, y, {});
+    const Tensor<float> exact = reference::attention(qkv, 2);
+    const double difference = relative_difference<float>(y, exact);
+    CHECK(difference < 0.05);  // the largest of thousands; a factor is off by 2^-8 at most
+    CHECK(difference > 1e-4);
+  }
+}
+
 TEST_CASE("attention: scores of 1e4 stay finite") {
   auto qkv = random_tensor<float>({1, 4, 4, 24}, 1);
   for (float& v : qkv) v *= 100;

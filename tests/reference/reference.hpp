@@ -7,6 +7,7 @@
 #include <cmath>
 #include <vector>
 
+#include "ddpm/core/precision.hpp"
 #include "ddpm/core/tensor.hpp"
 #include "ddpm/kernels/conv/conv2d.hpp"
 
@@ -24,6 +25,14 @@ inline Tensor<float> bfloat16(const Tensor<float>& a) {
     result[i] = float(std::ldexp(std::nearbyint(std::ldexp(mantissa, 8)), exponent - 8));
   }
   return result;
+}
+
+/// What a product of T reads at this thread's precision: the values, or each rounded to bfloat16.
+template <class T>
+Tensor<T> operand(const Tensor<T>& a) {
+  if constexpr (std::is_same_v<T, float>)
+    if (ddpm::matmul_precision() == ddpm::Precision::bfloat16) return bfloat16(a);
+  return a;
 }
 
 template <class T>

@@ -3,9 +3,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <utility>
-
-#include "ddpm/version.hpp"
+#include "ddpm/core/scoped.hpp"
 
 namespace ddpm::DDPM_ABI {
 
@@ -17,15 +15,9 @@ inline thread_local bool grad_is_enabled = true;
 inline bool grad_enabled() { return detail::grad_is_enabled; }
 
 /// Ops of this thread record nothing while an object of this kind lives. Scopes nest.
-class NoGrad {
+class NoGrad : detail::Scoped<bool> {
  public:
-  NoGrad() : before_(std::exchange(detail::grad_is_enabled, false)) {}
-  NoGrad(const NoGrad&) = delete;
-  NoGrad& operator=(const NoGrad&) = delete;
-  ~NoGrad() { detail::grad_is_enabled = before_; }
-
- private:
-  bool before_;
+  NoGrad() : Scoped(detail::grad_is_enabled, false) {}
 };
 
 }  // namespace ddpm::DDPM_ABI

@@ -58,7 +58,7 @@ Precision precision_of() {
 template <class T, class F>
 void with_unit(const F& f) {
   if constexpr (std::is_same_v<T, float>)
-    if (precision_of<T>() == Precision::bfloat16) return f.template operator()<Bfloat16Pair>();
+    if (matmul_precision() == Precision::bfloat16) return f.template operator()<Bfloat16Pair>();
   f.template operator()<T>();
 }
 
@@ -186,6 +186,13 @@ inline void round_pairs(const float* values, Index count, Bfloat16Pair* pairs) {
 }
 
 #endif
+
+/// Pairs of the first `valid` values of two rows, zeros behind them. A null row is all zeros.
+inline PairPack pair_rows(const float* first, const float* second, Index valid) {
+  const Pack<float> none(0.0F);
+  return pair(first ? load_partial(first, valid) : none,
+              second ? load_partial(second, valid) : none);
+}
 
 }  // namespace simd
 

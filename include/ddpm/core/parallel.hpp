@@ -49,25 +49,12 @@ inline int default_num_threads() {
 inline thread_local bool inside_parallel_for = false;
 inline thread_local bool first_tasks_only = false;
 
-/// Sets a flag for the current scope.
-class Flag {
- public:
-  explicit Flag(bool& flag, bool value = true) : flag_(flag), before_(std::exchange(flag, value)) {}
-  Flag(const Flag&) = delete;
-  Flag& operator=(const Flag&) = delete;
-  ~Flag() { flag_ = before_; }
-
- private:
-  bool& flag_;
-  bool before_;
-};
-
 /// In its scope each parallel_for of this thread runs its first task and no other. What is computed
 /// is then worth nothing, but the memory for it is taken as ever: so the memory of a computation is
 /// known in a small part of its time.
-class FirstTasksOnly : Flag {
+class FirstTasksOnly : Scoped<bool> {
  public:
-  FirstTasksOnly() : Flag(first_tasks_only) {}
+  FirstTasksOnly() : Scoped(first_tasks_only, true) {}
 };
 
 /// One parallel_for. Its tasks are shared out in order, a range for each worker: from one op to the
@@ -95,7 +82,7 @@ class ParallelJob {
   }
 
   void work(int worker) noexcept {
-    const Flag inside(inside_parallel_for);
+    const Scoped inside(inside_parallel_for, true);
     const PrecisionScope scope(precision_);
     for (int i = 0; i < ranges_; ++i) {
       const int r = (worker + i) % ranges_;
@@ -308,7 +295,7 @@ inline int num_threads() { return detail::Workers::instance().threads(); }
 inline void parallel_for(Index count, FunctionRef<void(Index)> task) {
   const int threads = detail::inside_parallel_for || count <= 1 ? 1 : num_threads();
   if (detail::first_tasks_only && !detail::inside_parallel_for) {
-    const detail::Flag inside(detail::inside_parallel_for, threads > 1);
+    const detail::Scoped inside(detail::inside_parallel_for, threads > 1);
     if (count > 0) task(0);
   } else if (threads == 1) {
     for (Index i = 0; i < count; ++i) task(i);

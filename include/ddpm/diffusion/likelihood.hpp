@@ -13,6 +13,7 @@
 #include <functional>
 
 #include "ddpm/autograd/no_grad.hpp"
+#include "ddpm/core/precision.hpp"
 #include "ddpm/diffusion/guidance.hpp"
 #include "ddpm/diffusion/losses.hpp"
 

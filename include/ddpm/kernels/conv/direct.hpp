@@ -181,7 +181,7 @@ void direct_weight_gradient(const Window& g, View<const T> large, View<const T> 
   const Index C = large.shape.back();
   const Scratch<T> zeros(C, T(0));
   const auto locate = [&](Index first, Index count, const T** source) {
-    locate_forward(g, large.data, C, zeros.data(), first, count, source, detail::outer_chunk<U>);
+    locate_forward(g, large.data, C, zeros.data(), first, count, source, outer_chunk<U>);
   };
   const GatherOuter<T> job{g.N * g.OH * g.OW, g.taps(), C, as_matrix(small)};
   with_panel_width<U>(small.shape.back(),

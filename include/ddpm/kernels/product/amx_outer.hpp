@@ -8,19 +8,10 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include "ddpm/core/function_ref.hpp"
 #include "ddpm/kernels/product/amx.hpp"
+#include "ddpm/kernels/product/outer.hpp"
 
-namespace ddpm::DDPM_ABI::kernels {
-
-template <class T>
-struct GatherOuter {
-  Index terms, taps;  ///< terms p; taps of `source`
-  Index rows;         ///< length of source(tap, p)
-  Matrix<const T> b;  ///< (terms, columns)
-};
-
-namespace amx {
+namespace ddpm::DDPM_ABI::kernels::amx {
 
 /// Columns of b that a task takes. The more there are, the less it matters that the rows of
 /// source(tap, p) have to be interleaved.
@@ -32,7 +23,6 @@ inline constexpr Index outer_columns = 128;
 class OuterTask {
  public:
   using U = Bfloat16Pair;
-  static constexpr Index chunk_units = 128, chunk = 2 * chunk_units;
 
   OuterTask(const GatherOuter<float>& job, Index first_row, Index last_row, Index first_column,
             Index last_column)
@@ -48,7 +38,7 @@ class OuterTask {
         left_(chunk_units * row_tiles_ * side),
         pointers_(job.taps * chunk) {}
 
-  void add_terms(Index first, Index last, FunctionRef<void(Index, Index, const float**)> locate) {
+  void add_terms(Index first, Index last, LocateOuter<float> locate) {
     const Tiles tiles;
     for (Index p = first; p < last; p += chunk) {
       const Index count = std::min(chunk, last - p);
@@ -80,19 +70,13 @@ class OuterTask {
   }
 
  private:
-  static constexpr Index tile = side * side;
+  static constexpr Index chunk = outer_chunk<U>, chunk_units = units<U>(chunk), tile = side * side;
 
   /// The sums (columns, rows) of a tile; those of the next row tile follow.
   float* sum(Index tap, Index column_tile, Index row_tile) const {
     return sums_.data() + ((tap * column_tiles_ + column_tile) * row_tiles_ + row_tile) * tile;
   }
 
-  /// Pairs of terms of 16 columns, zeros past the end of either.
-  static simd::PairPack pair_of_rows(const float* first, const float* second, Index valid) {
-    const auto none = simd::Pack<float>(0.0F);
-    return simd::pair(first ? simd::load_partial(first, valid) : none,
-                      second ? simd::load_partial(second, valid) : none);
-  }
   /// Fills turned_, (column tiles, steps, 16 columns, 16 units), from `count` terms of b.
   void turn(Index first, Index count) const {
     alignas(64) U pairs[tile];
@@ -105,7 +89,7 @@ class OuterTask {
           const auto row = [&](Index term) {
             return term < count ? job_.b.row(first + term) + column : nullptr;
           };
-          simd::store(pairs + i * side, pair_of_rows(row(p), row(p + 1), valid));
+          simd::store(pairs + i * side, simd::pair_rows(row(p), row(p + 1), valid));
         }
         simd::transpose(pairs, side, turned_.data() + (c * chunk_units + u) * side, side);
       }
@@ -125,8 +109,8 @@ class OuterTask {
           simd::store(to + r, simd::pair(simd::load(first + r), simd::load(second + r)));
       for (; r < width; r += side) {
         const Index valid = std::clamp<Index>(rows_ - r, 0, side);
-        simd::store(to + r, pair_of_rows(first ? first + r : nullptr, second ? second + r : nullptr,
-                                         valid));
+        simd::store(to + r, simd::pair_rows(first ? first + r : nullptr,
+                                            second ? second + r : nullptr, valid));
       }
     }
   }
@@ -169,6 +153,4 @@ class OuterTask {
 
 #endif
 
-}  // namespace amx
-
-}  // namespace ddpm::DDPM_ABI::kernels
+}  // namespace ddpm::DDPM_ABI::kernels::amx

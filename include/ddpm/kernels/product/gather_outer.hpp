@@ -9,18 +9,14 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include "ddpm/core/function_ref.hpp"
 #include "ddpm/core/scratch.hpp"
 #include "ddpm/kernels/product/amx_outer.hpp"
-#include "ddpm/kernels/product/pack.hpp"
+#include "ddpm/kernels/product/outer.hpp"
 
 namespace ddpm::DDPM_ABI::kernels {
 
 namespace detail {
 
-/// Terms between two visits to memory: a packed chunk of b then fills half a first-level cache.
-template <class U>
-inline constexpr Index outer_chunk = 128 * terms_of_unit<U>;
 /// Rows of D a task keeps, whole tiles: nine taps of them stay in the second-level cache. A single
 /// tap has room for more, and a packed chunk of b then serves more of them.
 inline Index outer_rows(Index taps) { return (taps == 1 ? 256 : 64) / tile_rows * tile_rows; }
@@ -44,7 +40,7 @@ class OuterTask {
     std::fill_n(sums_.data(), job.taps * tiles_ * tile_size, T(0));
   }
 
-  void add_terms(Index first, Index last, FunctionRef<void(Index, Index, const T**)> locate) {
+  void add_terms(Index first, Index last, LocateOuter<T> locate) {
     for (Index p = first; p < last; p += outer_chunk<U>) {
       const Index count = std::min(outer_chunk<U>, last - p);
       const Matrix<const T>& b = job_.b;
@@ -138,12 +134,10 @@ class OuterTask {
 
 }  // namespace detail
 
-/// Writes d (taps, rows, columns). locate(first, count, source) fills source (taps, outer_chunk)
-/// with the pointers of terms [first, first + count). Terms are split where the result by itself
-/// gives too few tasks; the parts are added in index order.
+/// Writes d (taps, rows, columns). Terms are split where the result by itself gives too few tasks;
+/// the parts are added in index order.
 template <class U, int Packs>
-void gather_outer(const GatherOuter<Sum<U>>& job, Sum<U>* d,
-                  FunctionRef<void(Index, Index, const Sum<U>**)> locate) {
+void gather_outer(const GatherOuter<Sum<U>>& job, Sum<U>* d, LocateOuter<Sum<U>> locate) {
   using T = Sum<U>;
   constexpr Index width = panel_width<U, Packs>, wanted_tasks = 16;
   const bool on_tiles = terms_of_unit<U> == 2 && amx::granted();
@@ -151,7 +145,7 @@ void gather_outer(const GatherOuter<Sum<U>>& job, Sum<U>* d,
   const Index panels = (job.b.columns + task_columns - 1) / task_columns;
   const Index task_rows = detail::outer_rows(job.taps);
   const Index groups = (job.rows + task_rows - 1) / task_rows;
-  const Index chunks = (job.terms + detail::outer_chunk<U> - 1) / detail::outer_chunk<U>;
+  const Index chunks = (job.terms + outer_chunk<U> - 1) / outer_chunk<U>;
   const Index splits =
       std::clamp<Index>(wanted_tasks / (panels * groups), 1, std::max<Index>(1, chunks / 2));
   const Index size = job.taps * job.rows * job.b.columns;
@@ -160,15 +154,14 @@ void gather_outer(const GatherOuter<Sum<U>>& job, Sum<U>* d,
     const Index split = task / (panels * groups), panel = task / groups % panels;
     const Index first_row = task % groups * task_rows,
                 last_row = std::min(job.rows, first_row + task_rows);
-    const Index first = split * chunks / splits * detail::outer_chunk<U>,
-                last = std::min(job.terms, (split + 1) * chunks / splits * detail::outer_chunk<U>);
+    const Index first = split * chunks / splits * outer_chunk<U>,
+                last = std::min(job.terms, (split + 1) * chunks / splits * outer_chunk<U>);
     const auto run = [&](auto&& outer) {
       outer.add_terms(first, last, locate);
       outer.write(split == 0 ? d : parts.data() + (split - 1) * size);
     };
     const Index column = panel * task_columns;
 #ifdef DDPM_AMX
-    static_assert(amx::OuterTask::chunk == detail::outer_chunk<Bfloat16Pair>);  // locate's stride
     if constexpr (terms_of_unit<U> == 2)
       if (on_tiles)
         return run(amx::OuterTask(job, first_row, last_row, column,

@@ -92,12 +92,10 @@ void pack_panel(Matrix<const Sum<U>> b, Index first, U* panel) {
       std::copy_n(b.row(k) + first, columns, panel);
       std::fill(panel + columns, panel + width, T(0));
     } else {
-      for (Index c = 0; c < width; c += simd::width<T>) {
-        const Index count = std::clamp<Index>(columns - c, 0, simd::width<T>);
-        const Index second = k + 1 < b.rows ? count : 0;
-        simd::store(panel + c, simd::pair(simd::load_partial(b.row(k) + first + c, count),
-                                          simd::load_partial(b.row(k + 1) + first + c, second)));
-      }
+      const T* second = k + 1 < b.rows ? b.row(k + 1) + first : nullptr;
+      for (Index c = 0; c < width; c += simd::width<T>)
+        simd::store(panel + c, simd::pair_rows(b.row(k) + first + c, second ? second + c : nullptr,
+                                               std::clamp<Index>(columns - c, 0, simd::width<T>)));
     }
   }
 }

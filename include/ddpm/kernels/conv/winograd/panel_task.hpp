@@ -70,7 +70,8 @@ class PanelTask : public PanelWeights<T, S> {
   using Weights::C_in_, Weights::w_;
 
  public:
-  using Weights::chunks, Weights::gap, Weights::v_plane, Weights::v_size, Weights::width;
+  using Weights::chunks, Weights::gap, Weights::transform_weights, Weights::v_plane,
+      Weights::v_size, Weights::width;
   static constexpr Index m_plane = Tiles * width + gap;
 
   PanelTask(const Window& g, Index C_in, Index C_out, const Filters<T>& w)
@@ -83,7 +84,7 @@ class PanelTask : public PanelWeights<T, S> {
     Scratch<T> v(v_size), m(products * m_plane);
     for (Index k = 0; k < C_in_; k += S::task_terms) {
       const Index terms = std::min(S::task_terms, C_in_ - k);
-      this->transform_weights(panel, k, terms, v.data());
+      transform_weights(panel, k, terms, v.data());
       // After the last of a panel comes the next panel, which is mostly the same thread's.
       const bool last = k + terms == C_in_;
       const Index next_panel = panel + last, next = last ? 0 : k + terms;
