@@ -79,12 +79,6 @@ namespace simd {
 using PairPack = Pack<std::uint32_t>;
 
 inline PairPack load(const Bfloat16Pair* pairs) { return PairPack::load_unaligned(&pairs->bits); }
-/// The first `count` pairs, 0 behind them; count <= width<float>.
-inline PairPack load_partial(const Bfloat16Pair* pairs, Index count) {
-  alignas(64) Bfloat16Pair padded[static_cast<std::size_t>(width<float>)] = {};
-  std::copy_n(pairs, count, padded);
-  return load(padded);
-}
 inline void store(Bfloat16Pair* pairs, const PairPack& pack) { pack.store_unaligned(&pairs->bits); }
 
 inline void transpose(const Bfloat16Pair* from, Index from_stride, Bfloat16Pair* to,

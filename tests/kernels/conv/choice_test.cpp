@@ -48,8 +48,10 @@ TEST_CASE("conv path: in bfloat16 AMX does without Winograd where it has whole t
   const auto bfloat16 = Precision::bfloat16;
   CHECK(paths({8, 16, 16, 64}, {3, 3, 64, 96}, same, bfloat16) == P{tiles, tiles, tiles});
   CHECK(paths({8, 16, 16, 48}, {3, 3, 48, 64}, same, bfloat16) == P{winograd, tiles, tiles});
-  CHECK(paths({8, 16, 16, 3}, {3, 3, 3, 64}, same, bfloat16) ==
-        P{few_inputs, few_inputs, few_inputs});
+  // Dot products are of floats only.
+  CHECK(paths({8, 16, 16, 3}, {3, 3, 3, 64}, same, bfloat16) == P{few_inputs, direct, few_inputs});
+  CHECK(paths({8, 16, 16, 64}, {3, 3, 64, 3}, same, bfloat16) ==
+        P{direct, few_outputs, few_outputs});
 }
 
 TEST_CASE("conv path: the batch has no say, and direct means direct") {

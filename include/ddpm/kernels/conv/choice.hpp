@@ -55,7 +55,7 @@ enum class ConvPass { forward, data_gradient, weight_gradient };
 enum class ConvPath {
   direct,
   few_inputs,   ///< few channels of x
-  few_outputs,  ///< few channels of y
+  few_outputs,  ///< few channels of y, dot products of floats
   winograd,
 };
 
@@ -73,12 +73,15 @@ inline ConvPath conv_path(ConvPass pass, const Window& g, Index C_in, Index C_ou
   if (winograd_pays(g, C_in, C_out) && !tiles_pay(pass, C_in, C_out, precision))
     return ConvPath::winograd;
   const bool few_in = few_channels(g, C_in), few_out = few_channels(g, C_out);
+  const bool dots = precision == Precision::float32;
   // The narrow gradients run over the turned window, except that of the weights for few inputs.
   switch (pass) {
     case ConvPass::forward:
-      return few_out ? ConvPath::few_outputs : few_in ? ConvPath::few_inputs : ConvPath::direct;
+      return few_out && dots ? ConvPath::few_outputs
+             : few_in        ? ConvPath::few_inputs
+                             : ConvPath::direct;
     case ConvPass::data_gradient:
-      if (!can_turn(g)) return ConvPath::direct;
+      if (!can_turn(g) || (few_in && !dots)) return ConvPath::direct;
       break;
     case ConvPass::weight_gradient:
       if (!few_in && !can_turn(g)) return ConvPath::direct;

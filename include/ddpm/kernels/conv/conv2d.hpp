@@ -111,7 +111,7 @@ void conv2d_forward(View<const T> x, View<const T> w, View<const T> bias, View<c
   with_unit<T>([&]<class U>() {
     switch (path) {
       case ConvPath::few_inputs: return few_inputs_forward<U>(g, x, w.data, C_out, epilogue);
-      case ConvPath::few_outputs: return few_outputs_forward<U>(g, x, w.data, C_out, epilogue);
+      case ConvPath::few_outputs: return few_outputs_forward<T>(g, x, w.data, C_out, epilogue);
       case ConvPath::direct: return direct_forward<U>(g, x, w.data, false, C_out, epilogue);
       case ConvPath::winograd: return;
     }

@@ -54,79 +54,73 @@ void unfold(const Window& g, const T* x, Index C, T* out) {
   });
 }
 
-/// Weights (taps, C_in, C_out) as rows of whole packs of units for dot products: (C_out, taps,
-/// units of C_in rounded up).
-template <class U>
+/// Weights (taps, C_in, C_out) as rows of whole packs for dot products: (C_out, taps, C_in rounded
+/// up).
+template <class T>
 class DotWeights {
  public:
-  DotWeights(const Sum<U>* w, Index taps, Index C_in, Index C_out)
-      : units_((units<U>(C_in) + width - 1) / width * width),
+  DotWeights(const T* w, Index taps, Index C_in, Index C_out)
+      : terms_((C_in + simd::width<T> - 1) / simd::width<T> * simd::width<T>),
         taps_(taps),
-        rows_(C_out * taps * units_, U{}) {
-    Scratch<Sum<U>> turned(taps * C_in * C_out);  // (C_out, taps, C_in)
-    for (Index i = 0; i < taps * C_in; ++i)
-      for (Index co = 0; co < C_out; ++co) turned[co * taps * C_in + i] = w[i * C_out + co];
-    const UnitRows<U> in_units({turned.data(), C_out * taps, C_in, C_in});
-    const Matrix<const U> from = in_units.matrix();
-    for (Index r = 0; r < from.rows; ++r)
-      std::copy_n(from.row(r), from.columns, rows_.data() + r * units_);
+        rows_(C_out * taps * terms_) {
+    std::fill_n(rows_.data(), C_out * taps * terms_, T(0));
+    for (Index tap = 0; tap < taps; ++tap)
+      for (Index ci = 0; ci < C_in; ++ci)
+        for (Index co = 0; co < C_out; ++co)
+          rows_[(co * taps + tap) * terms_ + ci] = w[(tap * C_in + ci) * C_out + co];
   }
-  const U* row(Index co) const { return rows_.data() + co * taps_ * units_; }
+  const T* row(Index co) const { return rows_.data() + co * taps_ * terms_; }
 
  private:
-  static constexpr Index width = simd::width<Sum<U>>;
-
-  Index units_, taps_;
-  Scratch<U> rows_;
+  Index terms_, taps_;
+  Scratch<T> rows_;
 };
 
-/// dots[r] = sum over taps and c < terms of rows[tap][r][c] * b[tap][c], terms in units; pointers
-/// of a tap's rows are row_block apart, rows of b whole packs.
-template <class U>
-void dot_rows(const U* const* rows, Index taps, Index terms, const U* b, Sum<U>* dots) {
-  using T = Sum<U>;
+/// dots[r] = sum over taps and c < terms of rows[tap][r][c] * b[tap][c]; pointers of a tap's rows
+/// are row_block apart, rows of b whole packs.
+template <class T>
+void dot_rows(const T* const* rows, Index taps, Index terms, const T* b, T* dots) {
   constexpr Index width = simd::width<T>;
   simd::Pack<T> sum[tile_rows];
   for (auto& s : sum) s = simd::Pack<T>(T(0));
   for (Index tap = 0; tap < taps; ++tap, rows += row_block) {
-    const U* row[tile_rows];
+    const T* row[tile_rows];
     std::copy_n(rows, tile_rows, row);
     Index c = 0;
     for (; c + width <= terms; c += width, b += width) {
-      const auto factor = simd::load(b);
+      const simd::Pack<T> factor = simd::load(b);
 #pragma GCC unroll 8
       for (int r = 0; r < tile_rows; ++r)
-        sum[r] = simd::multiply_add(simd::load(row[r] + c), factor, sum[r]);
+        sum[r] = simd::fma(simd::load(row[r] + c), factor, sum[r]);
     }
     if (c == terms) continue;
-    const auto factor = simd::load(b);
+    const simd::Pack<T> factor = simd::load(b);
     b += width;
 #pragma GCC unroll 8
     for (int r = 0; r < tile_rows; ++r)
-      sum[r] = simd::multiply_add(simd::load_partial(row[r] + c, terms - c), factor, sum[r]);
+      sum[r] = simd::fma(simd::load_partial(row[r] + c, terms - c), factor, sum[r]);
   }
 #pragma GCC unroll 8
   for (int r = 0; r < tile_rows; ++r) dots[r] = simd::reduce_add(sum[r]);
 }
 
-/// y (N, OH, OW, C_out) = conv(x) for few C_out; x (N, H, W, C_in), w (taps, C_in, C_out); in units
-/// U.
-template <class U, class T = Sum<U>>
+/// y (N, OH, OW, C_out) = conv(x) for few C_out; x (N, H, W, C_in), w (taps, C_in, C_out).
+template <class T>
 void few_outputs_forward(const Window& g, View<const T> x, const T* w, Index C_out,
                          const Epilogue<T>& epilogue) {
   const Index pixels = g.N * g.OH * g.OW, C_in = x.shape.back(), taps = g.taps();
-  const DotWeights<U> weights(w, taps, C_in, C_out);
-  const UnitRows<U> pixel_rows(as_matrix(x));
-  const Matrix<const U> map = pixel_rows.matrix();
-  const Scratch<U> zeros(map.columns, U{});
+  const DotWeights<T> weights(w, taps, C_in, C_out);
+  Scratch<T> zeros(C_in);
+  std::fill_n(zeros.data(), C_in, T(0));
   parallel_for((pixels + row_block - 1) / row_block, [&](Index task) {
     const Index first = task * row_block, count = std::min(row_block, pixels - first);
-    Scratch<const U*> source(taps * row_block, zeros.data());
-    locate_forward(g, map.data, map.columns, zeros.data(), first, count, source.data(), row_block);
+    Scratch<const T*> source(taps * row_block);
+    std::fill_n(source.data(), taps * row_block, zeros.data());
+    locate_forward(g, x.data, C_in, zeros.data(), first, count, source.data(), row_block);
     for (Index r = 0; r < count; r += tile_rows)
       for (Index co = 0; co < C_out; ++co) {
         T dots[tile_rows];
-        dot_rows(source.data() + r, taps, map.columns, weights.row(co), dots);
+        dot_rows(source.data() + r, taps, C_in, weights.row(co), dots);
         for (Index i = 0; i < std::min<Index>(tile_rows, count - r); ++i) {
           const Index pixel = first + r + i, at = pixel * C_out + co;
           const T* bias = epilogue.bias_of(pixel / (g.OH * g.OW));
@@ -149,14 +143,14 @@ void few_inputs_forward(const Window& g, View<const T> x, const T* w, Index C_ou
 }
 
 /// dx (N, H, W, C_in) of a convolution with few channels on a side, for can_turn() windows: the
-/// forward pass of dy, with the kernel turned. w (taps, C_in, C_out).
+/// forward pass of dy, with the kernel turned; in units U unless few_in. w (taps, C_in, C_out).
 template <class U, class T = Sum<U>>
 void narrow_data_gradient(const Window& g, View<const T> dy, const T* w, Index C_in, bool few_in,
                           T* dx) {
   const Index C_out = dy.shape.back();
   Scratch<T> turned_w(g.taps() * C_in * C_out);
   turn_weights(w, g.taps(), C_in, C_out, turned_w.data());
-  const auto run = few_in ? few_outputs_forward<U> : few_inputs_forward<U>;
+  const auto run = few_in ? few_outputs_forward<T> : few_inputs_forward<U>;
   run(turned(g), dy, turned_w.data(), C_in, {{}, nullptr, dx});
 }
 
