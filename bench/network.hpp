@@ -66,6 +66,7 @@ void run_network(benchmark::State& state, const typename Network::Config& config
     const PrecisionScope scope(Precision::float32);
     state.counters["rms_error"] = rms_error(rounded, network(Variable<float>(x), t).value());
   }
+  const auto fixed = step == Step::denoise ? std::make_unique<FixedParameters>() : nullptr;
   memory::reset_peak();
   for (int warm_up = 0; warm_up < 3; ++warm_up) run();
   for (auto _ : state) run();

@@ -11,6 +11,7 @@
 #include <array>
 #include <bit>
 #include <cstdint>
+#include <numbers>
 
 #include "ddpm/core/precision.hpp"
 #include "ddpm/core/simd.hpp"
@@ -127,17 +128,33 @@ inline PairPack pair(const Pack<float>& first, const Pack<float>& second) {
                                   detail::round(first, second));
 }
 
+/// 1 / (1 + exp(-x)) to 2^-12 of its value, for what is rounded to bfloat16 next.
+inline Pack<float> coarse_sigmoid(const Pack<float>& x) {
+  const Pack<float> exponent =
+      x * Pack<float>(-std::numbers::log2e_v<float>);  // exp(-x) = 2^exponent
+  const Pack<float> whole = _mm512_roundscale_ps(exponent, _MM_FROUND_TO_NEAREST_INT),
+                    part = exponent - whole;
+  Pack<float> power(0.00961296F);  // 2^part for |part| <= 1/2, by least squares
+  for (const float coefficient : {0.05596545F, 0.24023666F, 0.69311417F, 1.0F})
+    power = simd::fma(power, part, Pack<float>(coefficient));
+  return _mm512_rcp14_ps(_mm512_add_ps(_mm512_scalef_ps(power, whole), _mm512_set1_ps(1)));
+}
+
+/// Pairs of neighbours of the first `valid` of 32 values, zeros behind them.
+inline PairPack neighbour_pairs(const float* values, Index valid) {
+  if (valid == 32) return detail::round(load(values), load(values + 16));
+  const Index low = std::min<Index>(valid, 16);
+  return detail::round(load_partial(values, low), load_partial(values + low, valid - low));
+}
+
 /// Rounds `count` values to units<Bfloat16Pair>(count) pairs of neighbours; the last may have a
 /// zero.
 inline void round_pairs(const float* values, Index count, Bfloat16Pair* pairs) {
   Index i = 0;
-  for (; i + 32 <= count; i += 32)
-    store(pairs + i / 2, PairPack(detail::round(load(values + i), load(values + i + 16))));
+  for (; i + 32 <= count; i += 32) store(pairs + i / 2, neighbour_pairs(values + i, 32));
   if (i == count) return;
-  const Index low = std::min<Index>(count - i, 16), high = count - i - low;
   Bfloat16Pair last[16];
-  store(last, PairPack(detail::round(load_partial(values + i, low),
-                                     load_partial(values + i + low, high))));
+  store(last, neighbour_pairs(values + i, count - i));
   std::copy_n(last, units<Bfloat16Pair>(count - i), pairs + i / 2);
 }
 

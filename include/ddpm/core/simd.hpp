@@ -193,10 +193,14 @@ struct Strip {
     for (int q = 0; q < Packs; ++q) __builtin_prefetch(row + first + q * width<T>);
   }
   void store(T* row, int q, const Pack<T>& pack) const {
+    put(row + first + q * width<T>, pack);
+  }
+  /// Writes one pack to where its first value belongs.
+  void put(T* place, const Pack<T>& pack) const {
     if constexpr (Whole)
-      simd::store(row + first + q * width<T>, pack);
+      simd::store(place, pack);
     else
-      store_partial(row + first, pack, valid);
+      store_partial(place, pack, valid);
   }
 };
 

@@ -12,6 +12,7 @@
 
 #include <functional>
 
+#include "ddpm/autograd/fixed_parameters.hpp"
 #include "ddpm/autograd/no_grad.hpp"
 #include "ddpm/core/precision.hpp"
 #include "ddpm/diffusion/guidance.hpp"
@@ -163,6 +164,7 @@ Likelihood likelihood(const D& denoiser, const Scheduler<T>& scheduler, const Te
   detail::check_guidance<T>("likelihood", denoiser, options.labels, 1);
   const NoGrad no_grad;
   const PrecisionScope scope(options.precision);
+  const FixedParameters fixed;
   Likelihood result{0,
                     detail::likelihood_parts(scheduler, options.terms > 0 ? options.terms : most),
                     prior_bits(scheduler, images)};

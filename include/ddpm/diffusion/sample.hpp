@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "ddpm/autograd/fixed_parameters.hpp"
 #include "ddpm/core/precision.hpp"
 #include "ddpm/diffusion/guidance.hpp"
 #include "ddpm/diffusion/samplers/table.hpp"
@@ -89,6 +90,7 @@ template <class T, class D, class Run>
 Tensor<T> in_batches(const D& denoiser, const Shape& all, const SampleOptions& options,
                      const Run& run) {
   const PrecisionScope scope(options.precision);
+  const FixedParameters fixed;
   Tensor<T> images(all);
   for (Index done = 0; done < all[0]; done += options.batch_size) {
     const Index size = std::min(options.batch_size, all[0] - done);

@@ -14,6 +14,7 @@
 #include <array>
 #include <cmath>
 #include <functional>
+#include <numeric>
 
 #include "ddpm/core/scratch.hpp"
 #include "ddpm/kernels/column_sums.hpp"
@@ -93,16 +94,23 @@ std::array<Segment<T>, 2> band_segments(const Joined<T>& x, Index n, Index first
           Segment<T>{x.b.data + n * P * B + start_b, B, in_a, channels - in_a}};
 }
 
-/// Cuts C channels into bands of whole groups, each about four cache lines wide; calls
-/// f(image, first channel, channels) for each.
+/// Channels of a band: whole groups, about four cache lines, and whole lines if there are groups
+/// enough.
+template <class T>
+Index band_channels(Index C, Index G) {
+  constexpr Index line = 64 / Index{sizeof(T)};
+  const Index size = C / G, step = line / std::gcd(line, size);
+  const Index wanted = std::max<Index>(1, 4 * line / size);
+  return size * std::min(G, (wanted + step - 1) / step * step);
+}
+
+/// Cuts C channels into bands; calls f(image, first channel, channels) for each.
 template <class T, class F>
 void for_each_band(Index N, Index C, Index G, const F& f) {
-  const Index size = C / G, wanted = Index(256 / sizeof(T));
-  const Index groups = std::min(G, std::max<Index>(1, wanted / size));
-  const Index bands = (G + groups - 1) / groups;
+  const Index channels = band_channels<T>(C, G), bands = (C + channels - 1) / channels;
   parallel_for(N * bands, [&](Index task) {
-    const Index first = task % bands * groups * size;
-    f(task / bands, first, std::min(groups * size, C - first));
+    const Index first = task % bands * channels;
+    f(task / bands, first, std::min(channels, C - first));
   });
 }
 
@@ -161,11 +169,29 @@ void band_moments(const std::array<Segment<const T>, 2>& segments, Index P, Inde
   spread_group_means(size, T(size * P), channels, variance);
 }
 
-/// y = act((x - mean) * factor + shift) for the P pixels of a segment; the others point to its
-/// first channel.
-template <class T, class Act>
-void normalise_segment(const Segment<const T>& x, T* y, Index stride, Index P, const T* mean,
-                       const T* factor, const T* shift, const Act& act) {
+/// Where normalised values go: the maps y (N, P, C).
+template <class T>
+struct DenseMaps {
+  using Silu = kernels::Silu;
+
+  T* y;
+  Index width;  ///< pixels that follow each other: all P
+  Index stride;
+
+  T* at(Index n, Index pixel, Index channel) const {
+    return y + (n * width + pixel) * stride + channel;
+  }
+  template <class Strip>
+  void put(const Strip& strip, T* place, const simd::Pack<T>& values) const {
+    strip.put(place, values);
+  }
+};
+
+/// to = act((x - mean) * factor + shift) for the P pixels of a segment of image n, whose first
+/// channel is `channel`; mean, factor and shift point to its own.
+template <class T, class Maps, class Act>
+void normalise_segment(const Segment<const T>& x, const Maps& to, Index n, Index channel, Index P,
+                       const T* mean, const T* factor, const T* shift, const Act& act) {
   simd::for_each_strip<T>(x.count, [&](const auto& strip) {
     constexpr int packs = std::decay_t<decltype(strip)>::packs;
     simd::Pack<T> m[packs], a[packs], b[packs];
@@ -174,10 +200,47 @@ void normalise_segment(const Segment<const T>& x, T* y, Index stride, Index P, c
       a[q] = strip.load(factor, q);
       b[q] = strip.load(shift, q);
     }
-    for (Index p = 0; p < P; ++p)
+    for (Index first = 0; first < P; first += to.width) {
+      decltype(to.at(0, 0, 0)) place[packs];
       for (int q = 0; q < packs; ++q)
-        strip.store(y + p * stride, q,
-                    act(simd::fma(strip.load(x.data + p * x.stride, q) - m[q], a[q], b[q])));
+        place[q] = to.at(n, first, channel + strip.first + q * simd::width<T>);
+      for (Index p = first; p < first + to.width; ++p)
+        for (int q = 0; q < packs; ++q, place[q - 1] += to.stride)
+          to.put(strip, place[q],
+                 act(simd::fma(strip.load(x.data + p * x.stride, q) - m[q], a[q], b[q])));
+    }
+  });
+}
+
+/// group_norm_forward(), to `to`.
+template <class T, class Maps>
+void group_norm_to(const Joined<const T>& x, View<const T> gamma, View<const T> beta, T eps,
+                   Activation activation, const Maps& to, GroupStats<T> stats) {
+  check_group_norm(x.a.shape, x.b.shape, gamma.shape, beta.shape, stats.mean.shape,
+                   stats.rstd.shape);
+  require(eps > 0, "group_norm: eps is ", eps, ", must be positive");
+  const Index N = x.a.dim(0), P = x.a.dim(1) * x.a.dim(2), C = x.channels();
+  const Index G = stats.mean.dim(1), size = C / G;
+  for_each_band<T>(N, C, G, [&](Index n, Index first, Index channels) {
+    Scratch<T> scratch(4 * channels);
+    T *mean = scratch.data(), *variance = mean + channels;
+    T *factor = variance + channels, *shift = factor + channels;
+    const auto segments = band_segments(x, n, first, channels);
+    band_moments(segments, P, channels, size, mean, variance);
+    for (Index c = 0; c < channels; ++c) {
+      const T rstd = 1 / std::sqrt(variance[c] + eps);
+      stats.mean.row(n)[(first + c) / size] = mean[c];
+      stats.rstd.row(n)[(first + c) / size] = rstd;
+      factor[c] = gamma[first + c] * rstd;
+      shift[c] = beta[first + c];
+    }
+    for (const auto& part : segments) {
+      const auto run = [&](const auto& act) {
+        normalise_segment(part, to, n, first + part.offset, P, mean + part.offset,
+                          factor + part.offset, shift + part.offset, act);
+      };
+      activation == Activation::silu ? run(typename Maps::Silu()) : run(std::identity());
+    }
   });
 }
 
@@ -192,35 +255,11 @@ void normalise_segment(const Segment<const T>& x, T* y, Index stride, Index P, c
 template <class T>
 void group_norm_forward(const Joined<const T>& x, View<const T> gamma, View<const T> beta, T eps,
                         Activation activation, View<T> y, GroupStats<T> stats) {
-  detail::check_group_norm(x.a.shape, x.b.shape, gamma.shape, beta.shape, stats.mean.shape,
-                           stats.rstd.shape);
-  const Index N = x.a.dim(0), P = x.a.dim(1) * x.a.dim(2), C = x.channels();
-  const Index G = stats.mean.dim(1), size = C / G;
-  require_shape("group_norm: y", y.shape, {N, x.a.dim(1), x.a.dim(2), C});
-  require(eps > 0, "group_norm: eps is ", eps, ", must be positive");
-
-  detail::for_each_band<T>(N, C, G, [&](Index n, Index first, Index channels) {
-    Scratch<T> scratch(4 * channels);
-    T *mean = scratch.data(), *variance = mean + channels;
-    T *factor = variance + channels, *shift = factor + channels;
-    const auto segments = detail::band_segments(x, n, first, channels);
-    detail::band_moments(segments, P, channels, size, mean, variance);
-    for (Index c = 0; c < channels; ++c) {
-      const T rstd = 1 / std::sqrt(variance[c] + eps);
-      stats.mean.row(n)[(first + c) / size] = mean[c];
-      stats.rstd.row(n)[(first + c) / size] = rstd;
-      factor[c] = gamma[first + c] * rstd;
-      shift[c] = beta[first + c];
-    }
-    for (const auto& part : segments) {
-      const auto run = [&](const auto& act) {
-        detail::normalise_segment(part, y.data + n * P * C + first + part.offset, C, P,
-                                  mean + part.offset, factor + part.offset, shift + part.offset,
-                                  act);
-      };
-      activation == Activation::silu ? run(Silu()) : run(std::identity());
-    }
-  });
+  const Shape& s = x.a.shape;
+  require(s.rank() == 4, "group_norm: x is ", s, ", expected (N, H, W, C)");
+  require_shape("group_norm: y", y.shape, {s[0], s[1], s[2], x.channels()});
+  detail::group_norm_to(x, gamma, beta, eps, activation,
+                        detail::DenseMaps<T>{y.data, s[1] * s[2], x.channels()}, stats);
 }
 
 namespace detail {

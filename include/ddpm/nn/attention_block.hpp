@@ -27,7 +27,7 @@ struct AttentionBlock {
 
   /// (N, H, W, channels) to the same.
   Variable<T> operator()(const Variable<T>& x) const {
-    return out(attention(qkv(norm(x)), heads), x);
+    return out(attention(norm.before(qkv, x, Activation::none), heads), x);
   }
 
   static void members(auto& self, auto&& visit) {

@@ -6,9 +6,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include "ddpm/autograd/ops/conv.hpp"
-#include "ddpm/autograd/ops/group_norm.hpp"
 #include "ddpm/autograd/ops/linear.hpp"
+#include "ddpm/autograd/ops/norm_conv.hpp"
 #include "ddpm/core/random.hpp"
 #include "ddpm/nn/module.hpp"
 
@@ -115,6 +114,8 @@ struct ConvTranspose2d {
 /// Group normalisation (Wu & He 2018), eps 1e-6 as in the paper's code.
 template <class T>
 struct GroupNorm {
+  static constexpr T eps = T(1e-6);
+
   Variable<T> gamma, beta;  ///< (channels)
   Index groups;
 
@@ -130,7 +131,15 @@ struct GroupNorm {
   /// Of x, or of the channels [x | skip].
   Variable<T> operator()(const Variable<T>& x, Activation activation = Activation::none,
                          const Variable<T>& skip = {}) const {
-    return group_norm(x, gamma, beta, groups, T(1e-6), activation, skip);
+    return group_norm(x, gamma, beta, groups, eps, activation, skip);
+  }
+
+  /// conv(norm(x or [x | skip])) + bias + residual. The convolution's own bias, if none is given.
+  Variable<T> before(const Conv2d<T>& conv, const Variable<T>& x, Activation activation,
+                     const Variable<T>& skip = {}, const Variable<T>& residual = {},
+                     const Variable<T>& bias = {}) const {
+    return norm_conv2d(x, skip, {gamma, beta, groups, eps, activation}, conv.weight,
+                       bias.defined() ? bias : conv.bias, conv.geometry, residual);
   }
 
   static void members(auto& self, auto&& visit) {

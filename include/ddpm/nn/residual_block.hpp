@@ -41,10 +41,10 @@ struct ResidualBlock {
   Variable<T> operator()(const Variable<T>& x, const Variable<T>& e, Rng* rng,
                          const Variable<T>& skip = {}) const {
     const Variable<T> bias = add_row(time(e), conv1.bias);
-    Variable<T> h = conv2d(norm1(x, Activation::silu, skip), conv1.weight, bias, conv1.geometry);
-    h = norm2(h, Activation::silu);
-    if (rng && dropout_rate > 0) h = dropout(h, dropout_rate, rng->fork());
-    return conv2(h, residual(x, skip));
+    const Variable<T> h = norm1.before(conv1, x, Activation::silu, skip, {}, bias);
+    if (!rng || dropout_rate == 0)
+      return norm2.before(conv2, h, Activation::silu, {}, residual(x, skip));
+    return conv2(dropout(norm2(h, Activation::silu), dropout_rate, rng->fork()), residual(x, skip));
   }
 
   Variable<T> residual(const Variable<T>& x, const Variable<T>& skip) const {

@@ -196,7 +196,7 @@ struct UNet {
       }
       if (level.resample) h = level.resample->enlarged(h, skips.back().dim(1), skips.back().dim(2));
     }
-    return conv_out(norm_out(h, Activation::silu));
+    return norm_out.before(conv_out, h, Activation::silu);
   }
 
   Index classes() const { return config.image.classes; }

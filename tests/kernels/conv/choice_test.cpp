@@ -41,17 +41,21 @@ TEST_CASE("conv path: a function of shapes, for each pass") {
   CHECK(paths({8, 16, 16, 64}, {3, 3, 64, 3}, halving) == P{few_outputs, direct, direct});
 }
 
-TEST_CASE("conv path: in bfloat16 AMX does without Winograd where it has whole tiles") {
+TEST_CASE("conv path: in bfloat16 AMX takes all windows of stride 1, and dots are of floats only") {
   using P = std::array<ConvPath, 3>;
-  const ConvGeometry same{1, Padding::same(1)};
-  const ConvPath tiles = kernels::amx::granted() ? direct : winograd;
+  const ConvGeometry same{1, Padding::same(1)}, halving{2, Padding::right_and_bottom()};
   const auto bfloat16 = Precision::bfloat16;
-  CHECK(paths({8, 16, 16, 64}, {3, 3, 64, 96}, same, bfloat16) == P{tiles, tiles, tiles});
-  CHECK(paths({8, 16, 16, 48}, {3, 3, 48, 64}, same, bfloat16) == P{winograd, tiles, tiles});
-  // Dot products are of floats only.
-  CHECK(paths({8, 16, 16, 3}, {3, 3, 3, 64}, same, bfloat16) == P{few_inputs, direct, few_inputs});
+  const bool amx = kernels::amx::granted();
+  constexpr P tiles{ConvPath::tiles, ConvPath::tiles, ConvPath::tiles};
+  const auto expected = [&](const P& otherwise) { return amx ? tiles : otherwise; };
+  CHECK(paths({8, 16, 16, 64}, {3, 3, 64, 96}, same, bfloat16) ==
+        expected({winograd, winograd, winograd}));
+  CHECK(paths({8, 16, 16, 3}, {3, 3, 3, 64}, same, bfloat16) ==
+        expected({few_inputs, direct, few_inputs}));
   CHECK(paths({8, 16, 16, 64}, {3, 3, 64, 3}, same, bfloat16) ==
-        P{direct, few_outputs, few_outputs});
+        expected({direct, few_outputs, few_outputs}));
+  CHECK(paths({8, 16, 16, 64}, {1, 1, 64, 32}, {}, bfloat16) == expected({direct, direct, direct}));
+  CHECK(paths({8, 16, 16, 64}, {3, 3, 64, 64}, halving, bfloat16) == P{direct, direct, direct});
 }
 
 TEST_CASE("conv path: the batch has no say, and direct means direct") {

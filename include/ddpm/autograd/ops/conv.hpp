@@ -4,7 +4,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include "ddpm/autograd/variable.hpp"
+#include "ddpm/autograd/fixed_parameters.hpp"
 #include "ddpm/kernels/conv/conv_transpose2d.hpp"
 
 namespace ddpm::DDPM_ABI {
@@ -18,6 +18,7 @@ template <class T>
 Variable<T> conv2d(const Variable<T>& x, const Variable<T>& w, const Variable<T>& bias = {},
                    const ConvGeometry& geometry = {}, const Variable<T>& residual = {}) {
   Tensor<T> y(kernels::conv2d_shape(x.shape(), w.shape(), geometry));
+  detail::reads_weights(w);
   kernels::conv2d_forward<T>(x.value(), w.value(), bias.value(), residual.value(), geometry, y);
   const bool residual_wanted = residual.requires_grad();
   const auto backward = [=](const Tensor<T>& dy) -> Gradients<T, 4> {
@@ -48,6 +49,7 @@ Variable<T> pointwise_conv2d(const Variable<T>& x, const Variable<T>& skip, cons
     return View<T>(rows.data() + A * C_out, {1, 1, B, C_out});
   };
   Tensor<T> y({s[0], s[1], s[2], C_out});
+  detail::reads_weights(w);
   kernels::conv2d_forward<T>(x.value(), top(w.value()), bias.value(), {}, {}, y);
   kernels::conv2d_forward<T>(skip.value(), bottom(w.value()), {}, y, {}, y);
   const auto backward = [=](const Tensor<T>& dy) -> Gradients<T, 4> {

@@ -57,21 +57,14 @@ enum class ConvPath {
   few_inputs,   ///< few channels of x
   few_outputs,  ///< few channels of y, dot products of floats
   winograd,
+  tiles,  ///< bfloat16 on AMX
 };
-
-/// True if AMX multiplies so many pairs that Winograd's transforms, which stay in float32, would
-/// take longer than the products that they save.
-inline bool tiles_pay(ConvPass pass, Index C_in, Index C_out, Precision precision) {
-  const Index terms = pass == ConvPass::forward ? C_in : C_out;
-  return precision == Precision::bfloat16 && amx::granted() &&
-         (pass == ConvPass::weight_gradient || terms % (2 * amx::side) == 0);
-}
 
 /// The path of a pass over this window, from C_in channels of x to C_out of y.
 inline ConvPath conv_path(ConvPass pass, const Window& g, Index C_in, Index C_out,
                           Precision precision) {
-  if (winograd_pays(g, C_in, C_out) && !tiles_pay(pass, C_in, C_out, precision))
-    return ConvPath::winograd;
+  if (precision == Precision::bfloat16 && amx::granted() && can_turn(g)) return ConvPath::tiles;
+  if (winograd_pays(g, C_in, C_out)) return ConvPath::winograd;
   const bool few_in = few_channels(g, C_in), few_out = few_channels(g, C_out);
   const bool dots = precision == Precision::float32;
   // The narrow gradients run over the turned window, except that of the weights for few inputs.
@@ -99,6 +92,6 @@ inline constexpr auto enum_names<kernels::ConvPass> = named<kernels::ConvPass>("
 
 template <>
 inline constexpr auto enum_names<kernels::ConvPath> =
-    named<kernels::ConvPath>("direct", "few_inputs", "few_outputs", "winograd");
+    named<kernels::ConvPath>("direct", "few_inputs", "few_outputs", "winograd", "tiles");
 
 }  // namespace ddpm::DDPM_ABI

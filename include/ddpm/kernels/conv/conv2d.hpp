@@ -10,6 +10,7 @@
 #pragma once
 
 #include "ddpm/kernels/column_sums.hpp"
+#include "ddpm/kernels/conv/amx/weight_gradient.hpp"
 #include "ddpm/kernels/conv/choice.hpp"
 #include "ddpm/kernels/conv/direct.hpp"
 #include "ddpm/kernels/conv/narrow.hpp"
@@ -59,6 +60,15 @@ void check_bias(const char* what, View<const T> bias, Index N, Index C) {
           bias.shape, ", expected ", Shape{C}, " or ", Shape{N, C});
 }
 
+/// What conv2d_forward() checks.
+template <class T>
+void check_conv_operands(const Shape& x, View<const T> w, View<const T> bias,
+                         View<const T> residual, View<T> y, const ConvGeometry& geometry) {
+  require_shape("conv2d: y", y.shape, conv2d_shape(x, w.shape, geometry));
+  check_bias("conv2d", bias, x[0], w.dim(3));
+  if (!residual.empty()) require_shape("conv2d: residual", residual.shape, y.shape);
+}
+
 /// dx of the map as the kernel sees it, (N, H, W, C_in).
 template <class T>
 void conv2d_data_gradient(const Window& g, View<const T> dy, View<const T> w, T* dx) {
@@ -70,7 +80,8 @@ void conv2d_data_gradient(const Window& g, View<const T> dy, View<const T> w, T*
       case ConvPath::few_inputs: return narrow_data_gradient<U>(g, dy, w.data, C_in, true, dx);
       case ConvPath::few_outputs: return narrow_data_gradient<U>(g, dy, w.data, C_in, false, dx);
       case ConvPath::direct: return direct_adjoint<U>(g, dy, w.data, true, C_in, {}, dx);
-      case ConvPath::winograd: return;
+      case ConvPath::winograd:
+      case ConvPath::tiles: return;
     }
   });
 }
@@ -85,9 +96,24 @@ void conv2d_weight_gradient(const Window& g, View<const T> x, View<const T> dy, 
       case ConvPath::few_inputs: return few_inputs_weight_gradient<U>(g, x, dy, dw);
       case ConvPath::few_outputs: return few_outputs_weight_gradient<U>(g, x, dy, dw);
       case ConvPath::direct: return direct_weight_gradient<U>(g, x, dy, dw);
-      case ConvPath::winograd: return;
+      case ConvPath::winograd:
+      case ConvPath::tiles: return;
     }
   });
+}
+
+/// Writes dx, of the map as the kernel sees it, and dw; null: not wanted.
+template <class T>
+void conv2d_gradients(const Window& g, View<const T> dy, View<const T> x, View<const T> w, T* dx,
+                      T* dw) {
+#ifdef DDPM_AMX
+  if constexpr (std::is_same_v<T, float>)
+    if (conv_path(ConvPass::data_gradient, g, w.dim(2), w.dim(3), precision_of<T>()) ==
+        ConvPath::tiles)
+      return amx::backward(g, dy, x, w, dx, dw);
+#endif
+  if (dx) conv2d_data_gradient<T>(g, dy, w, dx);
+  if (dw) conv2d_weight_gradient<T>(g, x, dy, dw);
 }
 
 }  // namespace detail
@@ -100,20 +126,23 @@ void conv2d_weight_gradient(const Window& g, View<const T> x, View<const T> dy, 
 template <class T>
 void conv2d_forward(View<const T> x, View<const T> w, View<const T> bias, View<const T> residual,
                     const ConvGeometry& geometry, View<T> y) {
-  require_shape("conv2d: y", y.shape, conv2d_shape(x.shape, w.shape, geometry));
-  detail::check_bias("conv2d", bias, x.dim(0), w.dim(3));
-  if (!residual.empty()) require_shape("conv2d: residual", residual.shape, y.shape);
+  detail::check_conv_operands(x.shape, w, bias, residual, y, geometry);
   const Window g = conv_window(x.shape, w.shape, geometry);
   const Index C_in = w.dim(2), C_out = w.dim(3);
   const Epilogue<T> epilogue{bias, residual.data, y.data};
   const ConvPath path = conv_path(ConvPass::forward, g, C_in, C_out, precision_of<T>());
   if (path == ConvPath::winograd) return winograd::forward<T>(g, x, w, epilogue);
+#ifdef DDPM_AMX
+  if constexpr (std::is_same_v<T, float>)
+    if (path == ConvPath::tiles) return amx::forward(g, amx::BlockedMap(g, x), w, epilogue);
+#endif
   with_unit<T>([&]<class U>() {
     switch (path) {
       case ConvPath::few_inputs: return few_inputs_forward<U>(g, x, w.data, C_out, epilogue);
       case ConvPath::few_outputs: return few_outputs_forward<T>(g, x, w.data, C_out, epilogue);
       case ConvPath::direct: return direct_forward<U>(g, x, w.data, false, C_out, epilogue);
-      case ConvPath::winograd: return;
+      case ConvPath::winograd:
+      case ConvPath::tiles: return;
     }
   });
 }
@@ -129,14 +158,11 @@ void conv2d_backward(View<const T> dy, View<const T> x, View<const T> w,
   require_shape_if_given("conv2d_backward: dw", dw, w.shape);
   detail::check_bias<T>("conv2d_backward", dbias, x.dim(0), w.dim(3));
   const Window g = conv_window(x.shape, w.shape, geometry);
-  if (!dx.empty() && !geometry.enlarges()) detail::conv2d_data_gradient<T>(g, dy, w, dx.data);
-  if (!dx.empty() && geometry.enlarges()) {
-    const Shape seen{g.N, g.H, g.W, x.dim(3)};
-    Scratch<T> enlarged(seen.size());
-    detail::conv2d_data_gradient<T>(g, dy, w, enlarged.data());
-    upsample_nearest_backward<T>({enlarged.data(), seen}, dx);
-  }
-  if (!dw.empty()) detail::conv2d_weight_gradient<T>(g, x, dy, dw.data);
+  const bool enlarges = !dx.empty() && geometry.enlarges();
+  const Shape seen{g.N, g.H, g.W, x.dim(3)};
+  Scratch<T> enlarged(enlarges ? seen.size() : 0);
+  detail::conv2d_gradients<T>(g, dy, x, w, enlarges ? enlarged.data() : dx.data, dw.data);
+  if (enlarges) upsample_nearest_backward<T>({enlarged.data(), seen}, dx);
   if (!dbias.empty()) column_sums<T>(dy, dbias);
 }
 

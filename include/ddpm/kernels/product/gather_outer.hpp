@@ -134,8 +134,7 @@ class OuterTask {
 
 }  // namespace detail
 
-/// Writes d (taps, rows, columns). Terms are split where the result by itself gives too few tasks;
-/// the parts are added in index order.
+/// Writes d (taps, rows, columns). Terms are split where the result by itself gives too few tasks.
 template <class U, int Packs>
 void gather_outer(const GatherOuter<Sum<U>>& job, Sum<U>* d, LocateOuter<Sum<U>> locate) {
   using T = Sum<U>;
@@ -146,21 +145,14 @@ void gather_outer(const GatherOuter<Sum<U>>& job, Sum<U>* d, LocateOuter<Sum<U>>
   const Index task_rows = detail::outer_rows(job.taps);
   const Index groups = (job.rows + task_rows - 1) / task_rows;
   const Index chunks = (job.terms + outer_chunk<U> - 1) / outer_chunk<U>;
-  const Index splits =
-      std::clamp<Index>(wanted_tasks / (panels * groups), 1, std::max<Index>(1, chunks / 2));
-  const Index size = job.taps * job.rows * job.b.columns;
-  Scratch<T> parts((splits - 1) * size);
-  parallel_for(splits * panels * groups, [&](Index task) {
-    const Index split = task / (panels * groups), panel = task / groups % panels;
+  const auto add = [&](Index task, Index first, Index last, T* part) {
     const Index first_row = task % groups * task_rows,
                 last_row = std::min(job.rows, first_row + task_rows);
-    const Index first = split * chunks / splits * outer_chunk<U>,
-                last = std::min(job.terms, (split + 1) * chunks / splits * outer_chunk<U>);
     const auto run = [&](auto&& outer) {
-      outer.add_terms(first, last, locate);
-      outer.write(split == 0 ? d : parts.data() + (split - 1) * size);
+      outer.add_terms(first * outer_chunk<U>, std::min(job.terms, last * outer_chunk<U>), locate);
+      outer.write(part);
     };
-    const Index column = panel * task_columns;
+    const Index column = task / groups * task_columns;
 #ifdef DDPM_AMX
     if constexpr (terms_of_unit<U> == 2)
       if (on_tiles)
@@ -168,15 +160,9 @@ void gather_outer(const GatherOuter<Sum<U>>& job, Sum<U>* d, LocateOuter<Sum<U>>
                                   std::min(job.b.columns, column + task_columns)));
 #endif
     run(detail::OuterTask<U, Packs>(job, first_row, last_row, column));
-  });
-  constexpr Index block = 4096;
-  if (splits > 1)
-    parallel_for((size + block - 1) / block, [&](Index task) {
-      const Index first = task * block, count = std::min(block, size - first);
-      for (Index split = 1; split < splits; ++split)
-        simd::map([](auto sum, auto part) { return sum + part; }, count, d + first, d + first,
-                  parts.data() + (split - 1) * size + first);
-    });
+  };
+  add_in_parts<T>(panels * groups, chunks, wanted_tasks, job.taps * job.rows * job.b.columns, d,
+                  add);
 }
 
 }  // namespace ddpm::DDPM_ABI::kernels

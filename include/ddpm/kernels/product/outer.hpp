@@ -25,4 +25,27 @@ inline constexpr Index outer_chunk = 128 * terms_of_unit<U>;
 template <class T>
 using LocateOuter = FunctionRef<void(Index first, Index count, const T** source)>;
 
+/// Runs `tasks` tasks that each write their place of d (size) from the terms of some chunks:
+/// task(number, first chunk, last chunk, d). Chunks are split where there are fewer tasks than
+/// wanted; the parts are added in index order.
+template <class T>
+void add_in_parts(Index tasks, Index chunks, Index wanted_tasks, Index size, T* d,
+                  FunctionRef<void(Index, Index, Index, T*)> task) {
+  const Index splits = std::clamp<Index>(wanted_tasks / tasks, 1, std::max<Index>(1, chunks / 2));
+  Scratch<T> parts((splits - 1) * size);
+  parallel_for(splits * tasks, [&](Index id) {
+    const Index split = id / tasks;
+    task(id % tasks, split * chunks / splits, (split + 1) * chunks / splits,
+         split == 0 ? d : parts.data() + (split - 1) * size);
+  });
+  constexpr Index block = 4096;
+  if (splits > 1)
+    parallel_for((size + block - 1) / block, [&](Index id) {
+      const Index first = id * block, count = std::min(block, size - first);
+      for (Index split = 1; split < splits; ++split)
+        simd::map([](auto sum, auto part) { return sum + part; }, count, d + first, d + first,
+                  parts.data() + (split - 1) * size + first);
+    });
+}
+
 }  // namespace ddpm::DDPM_ABI::kernels

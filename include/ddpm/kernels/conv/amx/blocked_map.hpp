@@ -1,0 +1,106 @@
+// Maps in bfloat16, laid out for AMX (product/amx.hpp): blocks of 32 channels, a cache line a
+// pixel.
+//
+//   (C / 32, positions, 16 pairs)
+//
+// Rows of pixels follow each other with a border of zeros between them, and so do images, so that a
+// tap of a kernel lies equally far from every pixel: 16 pixels of a tap are 16 lines in a row, and
+// there are no pointers and no copies.
+//
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "ddpm/kernels/conv/amx/tile_weights.hpp"
+#include "ddpm/kernels/conv/geometry.hpp"
+
+#ifdef DDPM_AMX
+
+namespace ddpm::DDPM_ABI::kernels::amx {
+
+/// The most positions whose sums are computed at once: six tiles. (Two are left for the operands.)
+inline constexpr Index position_group = 6 * side;
+
+/// Where the pixels of a window lie; for windows of stride 1, see can_turn().
+///
+/// Output (n, oh, ow) has the position (n rows + oh) pitch + ow, and sees through tap (kh, kw) what
+/// is stored kh pitch + kw further on.
+struct PaddedLayout {
+  Index N, H, W, OH, OW, rows, pitch, before, behind;
+
+  explicit PaddedLayout(const Window& g)
+      : N(g.N),
+        H(g.H),
+        W(g.W),
+        OH(g.OH),
+        OW(g.OW),
+        rows(g.H + std::max(g.padding.top, g.padding.bottom)),
+        pitch(g.W + std::max(g.padding.left, g.padding.right)),
+        before(g.padding.top * pitch + g.padding.left),
+        behind((g.KH - 1) * pitch + g.KW - 1) {}
+
+  Index positions() const { return N * rows * pitch; }
+  /// Lines of a block: all positions, a group that has begun, and what its last one sees.
+  Index lines() const { return positions() + position_group + behind; }
+  /// The line of pixel (0, h) of image n.
+  Index line(Index n, Index h) const { return before + (n * rows + h) * pitch; }
+};
+
+/// The channels of a map as AMX reads them. Copies alias.
+class BlockedMap {
+ public:
+  /// Only the border is written.
+  BlockedMap(const Window& g, Index channels)
+      : layout_(g),
+        blocks_((channels + block_channels - 1) / block_channels),
+        pairs_({blocks_, layout_.lines(), side}) {
+    parallel_for(blocks_, [&](Index block) { clear_border(block); });
+  }
+
+  /// x (N, H, W, C), rounded.
+  BlockedMap(const Window& g, View<const float> x) : BlockedMap(g, x.shape.back()) {
+    const MapExtent map = g.input();
+    const Index C = x.shape.back(), wanted = 8192;  // a task's values
+    const Index together = std::max<Index>(1, wanted / (g.W * C)), rows = g.N * g.H;
+    parallel_for((rows + together - 1) / together, [&](Index task) {
+      for (Index row = task * together; row < std::min(rows, (task + 1) * together); ++row) {
+        const Index n = row / g.H, h = row % g.H, line = layout_.line(n, h);
+        for (Index w = 0; w < g.W; ++w)
+          round_pixel(x.data + map.stored_pixel(n, h, w) * C, C, line + w);
+      }
+    });
+  }
+
+  const PaddedLayout& layout() const { return layout_; }
+  Index blocks() const { return blocks_; }
+  Bfloat16Pair* line(Index block, Index line) const {
+    return pairs_.data() + (block * layout_.lines() + line) * side;
+  }
+
+ private:
+  void clear_border(Index block) const {
+    const auto clear = [&](Index first, Index last) {
+      std::fill(line(block, first), line(block, last), Bfloat16Pair{});
+    };
+    const PaddedLayout& at = layout_;
+    clear(0, at.before);
+    for (Index n = 0; n < at.N; ++n) {
+      for (Index h = 0; h < at.H && at.W < at.pitch; ++h)
+        clear(at.line(n, h) + at.W, at.line(n, h + 1));
+      clear(at.line(n, at.H), at.line(n + 1, 0));
+    }
+    clear(at.line(at.N, 0), at.lines());
+  }
+
+  void round_pixel(const float* values, Index C, Index at) const {
+    for (Index block = 0; block < blocks_; ++block, values += block_channels, C -= block_channels)
+      simd::store(line(block, at), simd::neighbour_pairs(values, std::min(C, block_channels)));
+  }
+
+  PaddedLayout layout_;
+  Index blocks_;
+  Tensor<Bfloat16Pair> pairs_;
+};
+
+}  // namespace ddpm::DDPM_ABI::kernels::amx
+
+#endif

@@ -1,0 +1,56 @@
+// Group normalisation whose result only a convolution reads: written as a blocked map at once.
+//
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "ddpm/kernels/conv/amx/blocked_map.hpp"
+#include "ddpm/kernels/group_norm.hpp"
+
+#ifdef DDPM_AMX
+
+namespace ddpm::DDPM_ABI::kernels::amx {
+
+/// As exact as its result, which is rounded, can show.
+struct CoarseSilu {
+  simd::Pack<float> operator()(const simd::Pack<float>& x) const {
+    return x * simd::coarse_sigmoid(x);
+  }
+};
+
+/// Where group_norm_to() puts packs of 16 channels that lie in one block.
+struct NormalisedMap {
+  using Silu = CoarseSilu;
+
+  const BlockedMap& map;
+  Index width = map.layout().W;                    ///< pixels that follow each other
+  static constexpr Index stride = block_channels;  ///< values
+
+  std::uint16_t* at(Index n, Index pixel, Index channel) const {
+    Bfloat16Pair* line = map.line(channel / block_channels, map.layout().line(n, pixel / width));
+    return reinterpret_cast<std::uint16_t*>(line) + channel % block_channels;
+  }
+  template <class Strip>
+  void put(const Strip&, std::uint16_t* place, const simd::Pack<float>& values) const {
+    const auto rounded = (__m256i)_mm512_cvtneps_pbh(values);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(place), rounded);
+  }
+};
+
+/// True if every pack of such channels lies in one block, and so do the bands and parts.
+inline bool can_normalise(Index A, Index B, Index groups) {
+  const Index C = A + B, channels = kernels::detail::band_channels<float>(C, groups);
+  return A % side == 0 && C % block_channels == 0 && (channels % side == 0 || channels == C);
+}
+
+/// group_norm_forward()'s y, rounded, for a convolution of window g.
+inline BlockedMap normalised_map(const Window& g, const Joined<const float>& x,
+                                 View<const float> gamma, View<const float> beta, float eps,
+                                 Activation activation, GroupStats<float> stats) {
+  const BlockedMap map(g, x.channels());
+  kernels::detail::group_norm_to(x, gamma, beta, eps, activation, NormalisedMap{map}, stats);
+  return map;
+}
+
+}  // namespace ddpm::DDPM_ABI::kernels::amx
+
+#endif

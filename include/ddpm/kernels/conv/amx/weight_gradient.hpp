@@ -1,0 +1,173 @@
+// The weight gradient of a convolution of stride 1 in bfloat16 on AMX: an outer product over the
+// positions of two blocked maps, in which the border's are zeros of dy.
+//
+//   D[tap]^T = sum_p dy_p^T x_{p + tap}
+//
+// Pairs are of positions that follow each other. Those of x are made twice, from even and from odd
+// positions on; each tap then reads one of the two, a little further on.
+//
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "ddpm/kernels/conv/amx/convolve.hpp"
+#include "ddpm/kernels/product/amx_outer.hpp"
+
+#ifdef DDPM_AMX
+
+namespace ddpm::DDPM_ABI::kernels::amx {
+
+/// Two positions' values of 16 channels, the lower or upper half of their lines, as pairs.
+inline simd::PairPack pair_lines(const Bfloat16Pair* first, const Bfloat16Pair* second,
+                                 Index half) {
+  alignas(64) static constexpr auto places = [] {
+    std::array<std::array<std::uint16_t, 32>, 2> result{};
+    for (std::uint16_t h = 0; h < 2; ++h)
+      for (std::uint16_t c = 0; c < 16; ++c) {
+        result[h][std::size_t{2} * c] = static_cast<std::uint16_t>(16 * h + c);
+        result[h][std::size_t{2} * c + 1] = static_cast<std::uint16_t>(32 + 16 * h + c);
+      }
+    return result;
+  }();
+  return _mm512_permutex2var_epi16(simd::load(first),
+                                   _mm512_load_si512(places[static_cast<std::size_t>(half)].data()),
+                                   simd::load(second));
+}
+
+/// dy as the left factor of tiles: (16 columns, steps of 32 positions, 16 columns, 16 pairs).
+class TurnedMap {
+ public:
+  /// Of `positions` positions, of which the first is the line `first` of `map`; zeros behind them.
+  TurnedMap(const BlockedMap& map, Index first, Index positions)
+      : steps_((positions + group - 1) / group), tiles_(2 * map.blocks() * steps_ * side * side) {
+    parallel_for(map.blocks() * steps_, [&](Index task) {
+      const Index block = task / steps_, step = task % steps_;
+      const Bfloat16Pair* lines = map.line(block, first + step * group);
+      const Index count = std::min(group, positions - step * group);
+      alignas(64) Bfloat16Pair pairs[side * side] = {}, last[group * side] = {};
+      if (count < group) {  // what lies behind is no zero
+        std::copy_n(lines, count * side, last);
+        lines = last;
+      }
+      for (Index half = 0; half < 2; ++half) {
+        for (Index i = 0; i < side; ++i)
+          simd::store(pairs + i * side,
+                      pair_lines(lines + 2 * i * side, lines + (2 * i + 1) * side, half));
+        simd::transpose(pairs, side, tile(2 * block + half, step), side);
+      }
+    });
+  }
+
+  Bfloat16Pair* tile(Index column_tile, Index step) const {
+    return tiles_.data() + (column_tile * steps_ + step) * side * side;
+  }
+  Index steps() const { return steps_; }
+
+ private:
+  Index steps_;
+  Scratch<Bfloat16Pair> tiles_;
+};
+
+/// A task: some rows of D, in channels of x, and some columns, in channels of dy.
+class WeightGradientTask {
+ public:
+  using U = Bfloat16Pair;
+  static constexpr Index chunk = 256;  ///< positions, whole steps
+
+  WeightGradientTask(const Window& g, const BlockedMap& x, const TurnedMap& dy,
+                     const OuterPart& part)
+      : g_(g),
+        x_(x),
+        dy_(dy),
+        sums_(part),
+        left_units_(chunk / 2 + x.layout().behind / 2 + 1),
+        left_(2 * sums_.row_tiles * left_units_ * side) {}
+
+  /// Positions [first, last); first starts a chunk.
+  void add_positions(Index first, Index last) {
+    const Tiles tiles;
+    const Index odd = sums_.row_tiles * left_units_ * side, next = dy_.steps() * side * side;
+    for (Index p = first; p < last; p += chunk) {
+      const Index steps = (std::min(chunk, last - p) + group - 1) / group;
+      for (Index r = 0; r < sums_.row_tiles; r += 2) interleave(p, steps, r);
+      for (Index tap = 0; tap < g_.taps(); ++tap) {
+        const Index line = tap / g_.KW * x_.layout().pitch + tap % g_.KW;
+        const U* left = left_.data() + line % 2 * odd + line / 2 * side;
+        for (Index c = 0; c < sums_.column_tiles; c += 2)
+          for (Index r = 0; r < sums_.row_tiles; r += 2)
+            sums_.multiply(tap, c, r, dy_.tile(sums_.part.first_column / side + c, p / group), next,
+                           left + r * left_units_ * side, side, left_units_ * side, steps);
+      }
+    }
+  }
+
+  void write(float* d) const { sums_.write(d); }
+
+ private:
+  /// Fills two row tiles of left_, (even or odd, row tiles, units, 16).
+  void interleave(Index first, Index steps, Index row_tile) const {
+    const Index block = (sums_.part.first_row + row_tile * side) / block_channels;
+    const Index units = steps * side + x_.layout().behind / 2 + 1;
+    U* even = left_.data() + row_tile * left_units_ * side;
+    U* odd = even + sums_.row_tiles * left_units_ * side;
+    for (Index u = 0; u < units; ++u, even += side, odd += side)
+      for (Index half = 0; half < 2; ++half) {
+        const U* lines = x_.line(block, first + 2 * u);
+        simd::store(even + half * left_units_ * side, pair_lines(lines, lines + side, half));
+        simd::store(odd + half * left_units_ * side,
+                    pair_lines(lines + side, lines + 2 * side, half));
+      }
+  }
+
+  const Window& g_;
+  const BlockedMap& x_;
+  const TurnedMap& dy_;
+  OuterSums sums_;
+  Index left_units_;
+  Scratch<U> left_;
+};
+
+/// A window over dy whose map has the positions of that of x.
+inline Window aligned(const Window& g) {
+  const PaddedLayout at(g);
+  return {g.N, g.OH, g.OW, g.OH, g.OW, 1, 1, 1, {0, at.rows - g.OH, 0, at.pitch - g.OW}};
+}
+
+/// dw (KH, KW, C_in, C_out) from the map x of window g, and dy as a map of the same positions.
+inline void weight_gradient(const Window& g, const BlockedMap& x, Index C_in, const BlockedMap& dy,
+                            Index C_out, float* dw) {
+  constexpr Index task_rows = 2 * block_channels, wanted_tasks = 16;
+  const Index positions = x.layout().positions();
+  const Index groups = (C_in + task_rows - 1) / task_rows;
+  const Index panels = (C_out + outer_columns - 1) / outer_columns;
+  const Index chunks = (positions + WeightGradientTask::chunk - 1) / WeightGradientTask::chunk;
+  const TurnedMap turned_dy(dy, dy.layout().before, positions);
+  const auto add = [&](Index task, Index first, Index last, float* d) {
+    const Index row = task % groups * task_rows, column = task / groups * outer_columns;
+    WeightGradientTask work(g, x, turned_dy,
+                            {g.taps(), C_in, row, std::min(task_rows, C_in - row), C_out, column,
+                             std::min(outer_columns, C_out - column)});
+    work.add_positions(first * WeightGradientTask::chunk,
+                       std::min(positions, last * WeightGradientTask::chunk));
+    work.write(d);
+  };
+  add_in_parts<float>(groups * panels, chunks, wanted_tasks, g.taps() * C_in * C_out, dw, add);
+}
+
+/// Writes dx and dw as conv2d_backward() does, dx of the map as the kernel sees it; null: not
+/// wanted.
+inline void backward(const Window& g, View<const float> dy, View<const float> x,
+                     View<const float> w, float* dx, float* dw) {
+  const PaddedLayout here(g), there(turned(g));
+  const bool same_positions = here.rows == there.rows && here.pitch == there.pitch;
+  const Window own = dx || same_positions ? turned(g) : aligned(g);
+  const BlockedMap map(own, dy);
+  if (dx) convolve(own, map, TileWeights::turned(w), {{}, nullptr, dx});
+  if (!dw) return;
+  const bool usable = !dx || same_positions;
+  const BlockedMap other = usable ? map : BlockedMap(aligned(g), dy);
+  weight_gradient(g, BlockedMap(g, x), w.dim(2), other, w.dim(3), dw);
+}
+
+}  // namespace ddpm::DDPM_ABI::kernels::amx
+
+#endif
