@@ -128,16 +128,29 @@ inline PairPack pair(const Pack<float>& first, const Pack<float>& second) {
                                   detail::round(first, second));
 }
 
-/// 1 / (1 + exp(-x)) to 2^-12 of its value, for what is rounded to bfloat16 next.
-inline Pack<float> coarse_sigmoid(const Pack<float>& x) {
-  const Pack<float> exponent =
-      x * Pack<float>(-std::numbers::log2e_v<float>);  // exp(-x) = 2^exponent
-  const Pack<float> whole = _mm512_roundscale_ps(exponent, _MM_FROUND_TO_NEAREST_INT),
-                    part = exponent - whole;
+/// 2^x to 5e-6 of its value, for what is rounded to bfloat16 next.
+inline Pack<float> coarse_exp2(const Pack<float>& x) {
+  const Pack<float> whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT), part = x - whole;
   Pack<float> power(0.00961296F);  // 2^part for |part| <= 1/2, by least squares
   for (const float coefficient : {0.05596545F, 0.24023666F, 0.69311417F, 1.0F})
     power = simd::fma(power, part, Pack<float>(coefficient));
-  return _mm512_rcp14_ps(_mm512_add_ps(_mm512_scalef_ps(power, whole), _mm512_set1_ps(1)));
+  return _mm512_scalef_ps(power, whole);
+}
+
+/// 1 / (1 + exp(-x)) to 1e-4 of its value, for what is rounded to bfloat16 next.
+inline Pack<float> coarse_sigmoid(const Pack<float>& x) {
+  const Pack<float> power = coarse_exp2(x * Pack<float>(-std::numbers::log2e_v<float>));
+  return _mm512_rcp14_ps(power + Pack<float>(1));
+}
+
+/// The first `count` values, 0 behind them.
+inline Pack<float> first_values(const Pack<float>& pack, Index count) {
+  return _mm512_maskz_mov_ps(static_cast<__mmask16>((1U << count) - 1), pack);
+}
+
+/// Pairs of neighbours of two packs.
+inline PairPack neighbour_pairs(const Pack<float>& low, const Pack<float>& high) {
+  return detail::round(low, high);
 }
 
 /// Pairs of neighbours of the first `valid` of 32 values, zeros behind them.

@@ -14,6 +14,7 @@
 #pragma once
 
 #include "ddpm/core/scratch.hpp"
+#include "ddpm/kernels/amx_attention.hpp"
 #include "ddpm/kernels/product/product.hpp"
 #include "ddpm/kernels/softmax.hpp"
 
@@ -70,6 +71,13 @@ namespace detail {
 template <class U, class T = Sum<U>>
 void attend(const HeadLayout& at, View<const T> qkv, View<T> y, View<T> scales, Index i) {
   const T factor = 1 / std::sqrt(static_cast<T>(at.D));
+#ifdef DDPM_AMX
+  if constexpr (terms_of_unit<U> == 2)
+    if (amx::granted())
+      return amx::Attention(at.matrix(qkv.data, 3, 0, i), at.matrix(qkv.data, 3, 1, i),
+                            at.matrix(qkv.data, 3, 2, i), factor)
+          .write(at.matrix(y.data, 1, 0, i), scales.empty() ? nullptr : scales.data + i * at.P * 2);
+#endif
   const Index P = at.P;
   const Matrix<const T> q = at.matrix(qkv.data, 3, 0, i);
   const PackedMatrix<U> k(at.matrix(qkv.data, 3, 1, i), true);

@@ -21,56 +21,84 @@ struct Normalisation {
 #ifdef DDPM_AMX
 namespace detail {
 
-/// True if the normalised map can be written in bfloat16, and only so.
-inline bool rounds_norm(const Variable<float>& x, const Variable<float>& skip,
-                        const Normalisation<float>& norm, const Variable<float>& w,
-                        const ConvGeometry& geometry) {
-  if (grad_enabled() || matmul_precision() != Precision::bfloat16 || x.shape().rank() != 4 ||
-      geometry.enlarges() || norm.groups < 1)
-    return false;
-  const Index A = x.dim(3), B = skip.defined() ? skip.dim(3) : 0;
-  const Shape seen{x.dim(0), x.dim(1), x.dim(2), A + B};
-  kernels::conv2d_shape(seen, w.shape(), geometry);
-  const kernels::Window g = kernels::conv_window(seen, w.shape(), geometry);
-  return kernels::conv_path(kernels::ConvPass::forward, g, A + B, w.dim(3), Precision::bfloat16) ==
-             kernels::ConvPath::tiles &&
-         (A + B) % norm.groups == 0 && kernels::amx::can_normalise(A, B, norm.groups);
-}
+/// What a normalisation and a convolution by AMX have in common.
+struct NormConv {
+  Shape seen;  ///< of the normalised map
+  kernels::Window window;
+  Shape y;
 
-inline Variable<float> rounded_norm_conv2d(const Variable<float>& x, const Variable<float>& skip,
+  /// Throws PreconditionError as conv2d() does.
+  NormConv(const Variable<float>& x, const Variable<float>& skip, const Variable<float>& w,
+           const ConvGeometry& geometry)
+      : seen{x.dim(0), x.dim(1), x.dim(2), x.dim(3) + (skip.defined() ? skip.dim(3) : 0)},
+        window(),
+        y(kernels::conv2d_shape(seen, w.shape(), geometry)) {
+    window = kernels::conv_window(seen, w.shape(), geometry);
+  }
+
+  /// True if the normalised map can be written in bfloat16, and only so.
+  bool rounds(Index first_part, Index groups, Index C_out) const {
+    const Index C = seen[3];
+    return kernels::conv_path(kernels::ConvPass::forward, window, C, C_out, matmul_precision()) ==
+               kernels::ConvPath::tiles &&
+           groups >= 1 && C % groups == 0 &&
+           kernels::amx::can_normalise(first_part, C - first_part, groups);
+  }
+};
+
+inline Variable<float> rounded_norm_conv2d(const NormConv& op, const Variable<float>& x,
+                                           const Variable<float>& skip,
                                            const Normalisation<float>& norm,
                                            const Variable<float>& w, const Variable<float>& bias,
                                            const ConvGeometry& geometry,
                                            const Variable<float>& residual) {
-  const Index C = x.dim(3) + (skip.defined() ? skip.dim(3) : 0);
-  const Shape seen{x.dim(0), x.dim(1), x.dim(2), C};
-  const Tensor<float> y(kernels::conv2d_shape(seen, w.shape(), geometry));
-  kernels::detail::check_conv_operands<float>(seen, w.value(), bias.value(), residual.value(), y,
+  const Tensor<float> y(op.y);
+  kernels::detail::check_conv_operands<float>(op.seen, w.value(), bias.value(), residual.value(), y,
                                               geometry);
-  const Tensor<float> mean({x.dim(0), norm.groups}), rstd(mean.shape());
-  const kernels::Window g = kernels::conv_window(seen, w.shape(), geometry);
+  const Tensor<float> mean({op.seen[0], norm.groups}), rstd(mean.shape());
+  const Variable<float> gamma = norm.gamma, beta = norm.beta;
   const auto map =
-      kernels::amx::normalised_map(g, {x.value(), skip.value()}, norm.gamma.value(),
-                                   norm.beta.value(), norm.eps, norm.activation, {mean, rstd});
+      kernels::amx::normalised_map(op.window, {x.value(), skip.value()}, gamma.value(),
+                                   beta.value(), norm.eps, norm.activation, {mean, rstd});
   reads_weights(w);
-  kernels::amx::forward(g, map, w.value(), {bias.value(), residual.value().data(), y.data()});
-  return y;
+  kernels::amx::forward(op.window, map, w.value(),
+                        {bias.value(), residual.value().data(), y.data()});
+  const Activation activation = norm.activation;
+  const bool residual_wanted = residual.requires_grad();
+  const auto backward = [=](const Tensor<float>& dy,
+                            GradientsSoFar<float>& so_far) -> Gradients<float, 7> {
+    const Tensor<float> dmap(op.seen), dw = w.new_grad(), dbias = bias.new_grad();
+    kernels::amx::backward(op.window, dy, map, w.value(), dmap.data(), dw.data());
+    if (!dbias.empty()) kernels::column_sums<float>(dy, dbias);
+    const Tensor<float> dx = skip.defined() ? x.new_grad() : x.new_grad(dmap);
+    const Tensor<float> dskip = skip.new_grad(), dgamma = gamma.new_grad(), dbeta = beta.new_grad();
+    const Tensor<float> dx_so_far = so_far.take(0), dskip_so_far = so_far.take(3);
+    kernels::group_norm_backward<float>(dmap, {x.value(), skip.value()}, gamma.value(),
+                                        beta.value(), activation, {mean, rstd}, {dx, dskip}, dgamma,
+                                        dbeta, {dx_so_far, dskip_so_far});
+    return {dx, dgamma, dbeta, dskip, dw, dbias, residual_wanted ? dy : Tensor<float>()};
+  };
+  return Variable<float>::output(y, {x, gamma, beta, skip, w, bias, residual}, backward);
 }
 
 }  // namespace detail
 #endif
 
-/// conv2d(group_norm([x | skip]), w, bias, geometry, residual). Without gradients, in bfloat16 on
-/// AMX, what lies between the two is written rounded, at once.
-/// Throws PreconditionError as they do.
+/// conv2d(group_norm([x | skip]), w, bias, geometry, residual). In bfloat16 on AMX what lies
+/// between the two is written rounded, at once, and kept until backward in place of floats. Throws
+/// PreconditionError as they do.
 template <class T>
 Variable<T> norm_conv2d(const Variable<T>& x, const Variable<T>& skip, const Normalisation<T>& norm,
                         const Variable<T>& w, const Variable<T>& bias, const ConvGeometry& geometry,
                         const Variable<T>& residual = {}) {
 #ifdef DDPM_AMX
   if constexpr (std::is_same_v<T, float>)
-    if (detail::rounds_norm(x, skip, norm, w, geometry))
-      return detail::rounded_norm_conv2d(x, skip, norm, w, bias, geometry, residual);
+    if (x.shape().rank() == 4 && !geometry.enlarges() &&
+        matmul_precision() == Precision::bfloat16) {
+      const detail::NormConv op(x, skip, w, geometry);
+      if (op.rounds(x.dim(3), norm.groups, w.dim(3)))
+        return detail::rounded_norm_conv2d(op, x, skip, norm, w, bias, geometry, residual);
+    }
 #endif
   return conv2d(group_norm(x, norm.gamma, norm.beta, norm.groups, norm.eps, norm.activation, skip),
                 w, bias, geometry, residual);

@@ -110,7 +110,7 @@ void conv2d_gradients(const Window& g, View<const T> dy, View<const T> x, View<c
   if constexpr (std::is_same_v<T, float>)
     if (conv_path(ConvPass::data_gradient, g, w.dim(2), w.dim(3), precision_of<T>()) ==
         ConvPath::tiles)
-      return amx::backward(g, dy, x, w, dx, dw);
+      return amx::backward(g, dy, dw ? amx::BlockedMap(g, x) : amx::BlockedMap(), w, dx, dw);
 #endif
   if (dx) conv2d_data_gradient<T>(g, dy, w, dx);
   if (dw) conv2d_weight_gradient<T>(g, x, dy, dw);

@@ -75,15 +75,16 @@ class OuterSums {
   void write(float* d) const {
     alignas(64) float turned[tile];
     for (Index tap = 0; tap < part.taps; ++tap)
-      for (Index c = 0; c < part.columns; c += side)
-        for (Index r = 0; r < part.rows; r += side) {
+      for (Index r = 0; r < part.rows; r += side) {
+        float* to =
+            d + (tap * part.all_rows + part.first_row + r) * part.all_columns + part.first_column;
+        for (Index c = 0; c < part.columns; c += side, to += side) {
           simd::transpose(sum(tap, c / side, r / side), side, turned, side);
-          float* to = d + (tap * part.all_rows + part.first_row + r) * part.all_columns +
-                      part.first_column + c;
+          const Index valid = std::min(side, part.columns - c);
           for (Index i = 0; i < std::min(side, part.rows - r); ++i)
-            std::copy_n(turned + i * side, std::min(side, part.columns - c),
-                        to + i * part.all_columns);
+            simd::store_partial(to + i * part.all_columns, simd::load(turned + i * side), valid);
         }
+      }
   }
 
  private:

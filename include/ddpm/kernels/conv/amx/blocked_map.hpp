@@ -48,6 +48,8 @@ struct PaddedLayout {
 /// The channels of a map as AMX reads them. Copies alias.
 class BlockedMap {
  public:
+  BlockedMap() : layout_({}), blocks_(0) {}
+
   /// Only the border is written.
   BlockedMap(const Window& g, Index channels)
       : layout_(g),

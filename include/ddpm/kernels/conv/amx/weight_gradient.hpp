@@ -155,7 +155,7 @@ inline void weight_gradient(const Window& g, const BlockedMap& x, Index C_in, co
 
 /// Writes dx and dw as conv2d_backward() does, dx of the map as the kernel sees it; null: not
 /// wanted.
-inline void backward(const Window& g, View<const float> dy, View<const float> x,
+inline void backward(const Window& g, View<const float> dy, const BlockedMap& x,
                      View<const float> w, float* dx, float* dw) {
   const PaddedLayout here(g), there(turned(g));
   const bool same_positions = here.rows == there.rows && here.pitch == there.pitch;
@@ -164,8 +164,7 @@ inline void backward(const Window& g, View<const float> dy, View<const float> x,
   if (dx) convolve(own, map, TileWeights::turned(w), {{}, nullptr, dx});
   if (!dw) return;
   const bool usable = !dx || same_positions;
-  const BlockedMap other = usable ? map : BlockedMap(aligned(g), dy);
-  weight_gradient(g, BlockedMap(g, x), w.dim(2), other, w.dim(3), dw);
+  weight_gradient(g, x, w.dim(2), usable ? map : BlockedMap(aligned(g), dy), w.dim(3), dw);
 }
 
 }  // namespace ddpm::DDPM_ABI::kernels::amx
