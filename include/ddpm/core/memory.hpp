@@ -33,6 +33,9 @@
 #ifdef DDPM_ASAN
 #include <sanitizer/asan_interface.h>
 #endif
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 namespace ddpm::DDPM_ABI {
 
@@ -87,6 +90,18 @@ inline void unpoison([[maybe_unused]] Header* block) {
 #endif
 }
 
+/// Memory of the system, for large blocks in pages of 2 MB where it has them: the processor then
+/// finds their addresses without a walk through tables. Null if there is none.
+inline void* from_system(std::size_t bytes) {
+  constexpr std::size_t huge = std::size_t{1} << 21;
+  if (bytes < huge) return std::aligned_alloc(alignment, bytes);
+  void* block = std::aligned_alloc(huge, (bytes + huge - 1) / huge * huge);
+#ifdef __linux__
+  if (block != nullptr) madvise(block, bytes / huge * huge, MADV_HUGEPAGE);  // only whole ones
+#endif
+  return block;
+}
+
 class Pool {
  public:
   void* allocate(std::size_t bytes) {
@@ -94,7 +109,7 @@ class Pool {
     const std::size_t size_class = class_of(bytes + sizeof(Header));
     Header* block = take(size_class, bytes + sizeof(Header));
     if (block == nullptr) {
-      void* fresh = std::aligned_alloc(alignment, class_bytes(size_class));
+      void* fresh = from_system(class_bytes(size_class));
       if (fresh == nullptr) throw std::bad_alloc();
       block = new (fresh) Header;
       block->size_class = size_class;
