@@ -87,6 +87,34 @@ TEST_CASE("bfloat16: products of pairs are summed in float") {
   CHECK(relative_difference<float>(sums, expected) < tolerance<float>(2));
 }
 
+#ifdef DDPM_AVX512_BF16
+TEST_CASE("bfloat16: coarse exponentials are as near as they say") {
+  constexpr Index width = simd::width<float>;
+  for (int i = -160 * 8; i <= 160 * 8; ++i) {
+    float x[width], power[width], sigmoid[width];
+    for (Index k = 0; k < width; ++k)
+      x[k] = static_cast<float>(i) / 8 + static_cast<float>(k) / (8 * width);
+    simd::store(power, simd::coarse_exp2(simd::load(x)));
+    simd::store(sigmoid, simd::coarse_sigmoid(simd::load(x)));
+    for (Index k = 0; k < width; ++k) {
+      CAPTURE(x[k]);
+      const double v = double(x[k]), s = 1 / (1 + std::exp(-v));
+      if (std::abs(v) < 126) CHECK(double(power[k]) == doctest::Approx(std::exp2(v)).epsilon(5e-6));
+      if (v > -87) CHECK(double(sigmoid[k]) == doctest::Approx(s).epsilon(1e-4));
+      CHECK(double(sigmoid[k]) <= 1.0001);
+    }
+  }
+  const auto at = [](float value) {
+    float result[width];
+    simd::store(result, simd::coarse_sigmoid(simd::Pack<float>(value)));
+    return result[0];
+  };
+  CHECK(at(-1000) == 0);
+  CHECK(at(1000) == doctest::Approx(1).epsilon(1e-4));
+  CHECK(std::isnan(at(std::numeric_limits<float>::quiet_NaN())));
+}
+#endif
+
 TEST_CASE("precision: a scope's holds in the tasks of parallel_for, and ends with it") {
   CHECK(matmul_precision() == Precision::float32);
   {

@@ -36,6 +36,27 @@ TEST_CASE("attention: bfloat16 is near the plain loops, as near as rounding allo
   }
 }
 
+TEST_CASE("attention: in bfloat16 any number of tokens and channels, image by image") {
+  const PrecisionScope scope(Precision::bfloat16);
+  const std::array<Index, 4> sizes[] = {{1, 1, 1, 1},  {3, 5, 6, 2},   {7, 7, 13, 1},
+                                        {4, 4, 64, 4}, {5, 13, 96, 2}, {16, 16, 40, 1}};
+  for (const auto& size : sizes) {
+    const Index H = size[0], W = size[1], C = size[2], heads = size[3];
+    CAPTURE(H);
+    CAPTURE(C);
+    auto qkv = random_tensor<float>({3, H, W, 3 * C}, 1);
+    const Tensor<float> y({3, H, W, C}), one({1, H, W, C}), scales({3 * heads, H * W, 2});
+    kernels::attention_forward<float>(qkv, heads, y, scales);
+    CHECK(relative_difference<float>(y, reference::attention(qkv, heads)) < 0.06);
+    kernels::attention_forward<float>(qkv.slice(2, 1), heads, one, {});
+    CHECK(same_bits(one, copy_of(y.slice(2, 1))));
+    for (Index row = 0; row < 3 * heads * H * W; ++row) {
+      CHECK(scales[2 * row + 1] > 0);
+      CHECK(scales[2 * row + 1] <= 1);  // the largest of a row's terms is 1
+    }
+  }
+}
+
 TEST_CASE("attention: scores of 1e4 stay finite") {
   auto qkv = random_tensor<float>({1, 4, 4, 24}, 1);
   for (float& v : qkv) v *= 100;

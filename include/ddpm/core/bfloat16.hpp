@@ -148,6 +148,16 @@ inline Pack<float> first_values(const Pack<float>& pack, Index count) {
   return _mm512_maskz_mov_ps(static_cast<__mmask16>((1U << count) - 1), pack);
 }
 
+/// Writes a pack as pairs of neighbours.
+inline void store_rounded(void* pairs, const Pack<float>& pack) {
+  _mm256_storeu_si256(static_cast<__m256i*>(pairs), (__m256i)_mm512_cvtneps_pbh(pack));
+}
+/// Reads what store_rounded() wrote.
+inline Pack<float> load_rounded(const void* pairs) {
+  const __m256i halves = _mm256_loadu_si256(static_cast<const __m256i*>(pairs));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+}
+
 /// Pairs of neighbours of two packs.
 inline PairPack neighbour_pairs(const Pack<float>& low, const Pack<float>& high) {
   return detail::round(low, high);

@@ -134,12 +134,16 @@ struct GroupNorm {
     return group_norm(x, gamma, beta, groups, eps, activation, skip);
   }
 
+  Normalisation<T> with(Activation activation) const {
+    return {gamma, beta, groups, eps, activation};
+  }
+
   /// conv(norm(x or [x | skip])) + bias + residual. The convolution's own bias, if none is given.
   Variable<T> before(const Conv2d<T>& conv, const Variable<T>& x, Activation activation,
                      const Variable<T>& skip = {}, const Variable<T>& residual = {},
                      const Variable<T>& bias = {}) const {
-    return norm_conv2d(x, skip, {gamma, beta, groups, eps, activation}, conv.weight,
-                       bias.defined() ? bias : conv.bias, conv.geometry, residual);
+    return norm_conv2d(x, skip, with(activation), conv.weight, bias.defined() ? bias : conv.bias,
+                       conv.geometry, residual);
   }
 
   static void members(auto& self, auto&& visit) {

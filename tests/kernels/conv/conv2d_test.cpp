@@ -36,6 +36,12 @@ const Case cases[] = {
     {1, 8, 8, 3, 5, 2, {3, {}}},
     {1, 5, 5, 2, 3, 1, {2, {}}},
     {1, 6, 7, 4, 6, 5, {1, {0, 2, 1, 3}}},
+    {41, 2, 2, 40, 20, 3, same},
+    {5, 4, 4, 96, 64, 3, same},
+    {1, 2, 2, 160, 140, 3, same},
+    {1, 3, 130, 35, 20, 3, same},
+    {2, 12, 12, 33, 34, 4, {1, {2, 1, 1, 3}}},
+    {2, 6, 9, 3, 130, 3, {}},
 };
 
 /// Forward and gradients against the plain loops, at this thread's precision.
@@ -84,7 +90,17 @@ TEST_CASE("conv2d: in bfloat16 its operands are rounded, its sums are not") {
   set_conv_algorithm(ConvAlgorithm::automatic);
 }
 
-TEST_CASE("conv2d: a bias for each image and a residual enter as sums") {
+/// Calls f at each precision.
+template <class F>
+void at_each_precision(const F& f) {
+  for (const Precision precision : {Precision::float32, Precision::bfloat16}) {
+    const PrecisionScope scope(precision);
+    CAPTURE(name_of(precision));
+    f();
+  }
+}
+
+void check_bias_and_residual() {
   struct Channels {
     Index in, out;
   };
@@ -112,7 +128,11 @@ TEST_CASE("conv2d: a bias for each image and a residual enter as sums") {
   }
 }
 
-TEST_CASE("conv2d: an enlarged input has the bits of upsampling first") {
+TEST_CASE("conv2d: a bias for each image and a residual enter as sums") {
+  at_each_precision(check_bias_and_residual);
+}
+
+void check_enlarged() {
   struct Enlargement {
     Index H, W, height, width, in, out, stride;
   };
@@ -145,13 +165,21 @@ TEST_CASE("conv2d: an enlarged input has the bits of upsampling first") {
   }
 }
 
-TEST_CASE("conv2d: an image's bits do not depend on its batch") {
+TEST_CASE("conv2d: an enlarged input has the bits of upsampling first") {
+  at_each_precision(check_enlarged);
+}
+
+void check_batches() {
   const auto x = random_tensor<float>({5, 7, 7, 12}, 1),
              w = random_tensor<float>({3, 3, 12, 40}, 2);
   const Tensor<float> all({5, 7, 7, 40}), one({1, 7, 7, 40});
   kernels::conv2d_forward<float>(x, w, {}, {}, same, all);
   kernels::conv2d_forward<float>(x.slice(3, 1), w, {}, {}, same, one);
   CHECK(std::memcmp(one.data(), all.slice(3, 1).data, std::size_t(one.size()) * 4) == 0);
+}
+
+TEST_CASE("conv2d: an image's bits do not depend on its batch") {
+  at_each_precision(check_batches);
 }
 
 TEST_CASE("conv2d: bad shapes are named") {

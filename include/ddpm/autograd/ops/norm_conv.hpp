@@ -61,7 +61,7 @@ inline Variable<float> rounded_norm_conv2d(const NormConv& op, const Variable<fl
       kernels::amx::normalised_map(op.window, {x.value(), skip.value()}, gamma.value(),
                                    beta.value(), norm.eps, norm.activation, {mean, rstd});
   reads_weights(w);
-  kernels::amx::forward(op.window, map, w.value(),
+  kernels::amx::forward(op.window, map, kernels::amx::fixed_or_fresh(w.value()),
                         {bias.value(), residual.value().data(), y.data()});
   const Activation activation = norm.activation;
   const bool residual_wanted = residual.requires_grad();

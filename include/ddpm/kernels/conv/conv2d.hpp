@@ -134,7 +134,8 @@ void conv2d_forward(View<const T> x, View<const T> w, View<const T> bias, View<c
   if (path == ConvPath::winograd) return winograd::forward<T>(g, x, w, epilogue);
 #ifdef DDPM_AMX
   if constexpr (std::is_same_v<T, float>)
-    if (path == ConvPath::tiles) return amx::forward(g, amx::BlockedMap(g, x), w, epilogue);
+    if (path == ConvPath::tiles)
+      return amx::forward(g, amx::BlockedMap(g, x), amx::fixed_or_fresh(w), epilogue);
 #endif
   with_unit<T>([&]<class U>() {
     switch (path) {

@@ -31,8 +31,7 @@ struct NormalisedMap {
   }
   template <class Strip>
   void put(const Strip&, std::uint16_t* place, const simd::Pack<float>& values) const {
-    const auto rounded = (__m256i)_mm512_cvtneps_pbh(values);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(place), rounded);
+    simd::store_rounded(place, values);
   }
 };
 
@@ -49,6 +48,73 @@ inline BlockedMap normalised_map(const Window& g, const Joined<const float>& x,
   const BlockedMap map(g, x.channels());
   kernels::detail::group_norm_to(x, gamma, beta, eps, activation, NormalisedMap{map}, stats);
   return map;
+}
+
+/// True if a map of C channels is of whole blocks, and they of whole groups.
+inline bool can_normalise_map(Index C, Index groups) {
+  return C % block_channels == 0 && C % groups == 0 && block_channels % (C / groups) == 0;
+}
+
+/// One image and block of normalise_map().
+class BlockNorm {
+ public:
+  BlockNorm(const BlockedMap& map, Index n, Index block) : map_(map), n_(n), block_(block) {}
+
+  /// gamma and beta are those of the block's channels, in groups of `size`.
+  void write(const float* gamma, const float* beta, float eps, Index size) const {
+    using kernels::detail::spread_group_means;
+    const float values = static_cast<float>(size * map_.layout().H * map_.layout().W);
+    float mean[block_channels] = {}, factor[block_channels] = {};
+    sum([](const P& x, const P&) { return x; }, mean, mean);
+    spread_group_means(size, values, block_channels, mean);
+    sum([](const P& x, const P& m) { return (x - m) * (x - m); }, mean, factor);
+    spread_group_means(size, values, block_channels, factor);
+    for (Index c = 0; c < block_channels; ++c) factor[c] = gamma[c] / std::sqrt(factor[c] + eps);
+    for_each_row([&](Bfloat16Pair* line, Index half) {
+      const Index c = half * side;
+      const P m = simd::load(mean + c), a = simd::load(factor + c), b = simd::load(beta + c);
+      for (Index w = 0; w < map_.layout().W; ++w, line += side)
+        simd::store_rounded(line, CoarseSilu()(simd::fma(simd::load_rounded(line) - m, a, b)));
+    });
+  }
+
+ private:
+  using P = simd::Pack<float>;
+
+  /// Calls f(first pixel, half) for the two halves of the channels of each row of pixels.
+  template <class F>
+  void for_each_row(const F& f) const {
+    for (Index h = 0; h < map_.layout().H; ++h)
+      for (Index half = 0; half < 2; ++half)
+        f(map_.line(block_, map_.layout().line(n_, h)) + half * side / 2, half);
+  }
+
+  /// sums[c] += term(x, given[c]) over pixels: sums of the sums of rows, see pixels_together.
+  template <class F>
+  void sum(const F& term, const float* given, float* sums) const {
+    float total[block_channels] = {};
+    for_each_row([&](const Bfloat16Pair* line, Index half) {
+      const P g = simd::load(given + half * side);
+      P row(0.0F);
+      for (Index w = 0; w < map_.layout().W; ++w, line += side)
+        row += term(simd::load_rounded(line), g);
+      simd::store(total + half * side, simd::load(total + half * side) + row);
+    });
+    std::copy_n(total, block_channels, sums);
+  }
+
+  const BlockedMap& map_;
+  Index n_, block_;
+};
+
+/// map = silu(group_norm(map)), in place; see can_normalise_map().
+inline void normalise_map(const BlockedMap& map, View<const float> gamma, View<const float> beta,
+                          float eps, Index groups) {
+  const Index blocks = map.blocks(), size = blocks * block_channels / groups;
+  parallel_for(map.layout().N * blocks, [&](Index task) {
+    const Index block = task % blocks, first = block * block_channels;
+    BlockNorm(map, task / blocks, block).write(gamma.data + first, beta.data + first, eps, size);
+  });
 }
 
 }  // namespace ddpm::DDPM_ABI::kernels::amx

@@ -161,7 +161,7 @@ inline void backward(const Window& g, View<const float> dy, const BlockedMap& x,
   const bool same_positions = here.rows == there.rows && here.pitch == there.pitch;
   const Window own = dx || same_positions ? turned(g) : aligned(g);
   const BlockedMap map(own, dy);
-  if (dx) convolve(own, map, TileWeights::turned(w), {{}, nullptr, dx});
+  if (dx) forward(own, map, TileWeights::turned(w), {{}, nullptr, dx});
   if (!dw) return;
   const bool usable = !dx || same_positions;
   weight_gradient(g, x, w.dim(2), usable ? map : BlockedMap(aligned(g), dy), w.dim(3), dw);
