@@ -172,6 +172,37 @@ TEST_CASE("residual block: without gradients nearly what it is with them, in any
     }
 }
 
+TEST_CASE("attention block: without gradients the bits it has with them, in any batch") {
+  struct Case {
+    Index H, W, channels, heads, groups;
+  };
+  for (const Case& c : {Case{4, 4, 32, 1, 8},
+                        {7, 5, 64, 4, 32},
+                        {3, 11, 128, 2, 32},
+                        {1, 1, 64, 1, 4},
+                        {16, 16, 32, 2, 32},
+                        {5, 5, 96, 3, 4},
+                        {4, 3, 40, 5, 8}})
+    for (const Precision precision : precisions) {
+      const PrecisionScope scope(precision);
+      CAPTURE(name_of(precision));
+      CAPTURE(c.channels);
+      CAPTURE(c.heads);
+      Rng rng(1);
+      const nn::AttentionBlock<float> block(c.channels, c.heads, c.groups, rng);
+      stir(block);
+      const auto x = random_tensor<float>({3, c.H, c.W, c.channels}, 1);
+      const auto run = [&](const Tensor<float>& images) {
+        return block(Variable<float>(images)).value();
+      };
+      const Tensor<float> with = run(x);
+      const NoGrad no_grad;
+      const Tensor<float> without = run(x);
+      CHECK(same_bits(without, with));
+      CHECK(same_bits(copy_of(without.slice(1, 1)), run(copy_of(x.slice(1, 1)))));
+    }
+}
+
 TEST_CASE("FixedParameters: the same bits, once for each value") {
   const PrecisionScope scope(Precision::bfloat16);
   Rng rng(1);

@@ -152,6 +152,11 @@ inline Pack<float> first_values(const Pack<float>& pack, Index count) {
 inline void store_rounded(void* pairs, const Pack<float>& pack) {
   _mm256_storeu_si256(static_cast<__m256i*>(pairs), (__m256i)_mm512_cvtneps_pbh(pack));
 }
+/// The first 8 pairs, zeros behind them.
+inline PairPack load_half(const Bfloat16Pair* pairs) {
+  return _mm512_zextsi256_si512(
+      _mm256_loadu_si256(static_cast<const __m256i*>(static_cast<const void*>(pairs))));
+}
 /// Reads what store_rounded() wrote.
 inline Pack<float> load_rounded(const void* pairs) {
   const __m256i halves = _mm256_loadu_si256(static_cast<const __m256i*>(pairs));

@@ -1,7 +1,8 @@
 // Attention of one image and head in bfloat16 on AMX; see attention.hpp.
 //
 // The scores of 32 queries are written by tiles, turned into softmax's terms in pairs, and
-// multiplied by the values. Keys and values are rounded once; what pads them is zero.
+// multiplied by the values. Keys and values are rounded once; what pads them is zero. Where q, k
+// and v are read from, and y written to, is the business of Heads: float matrices, or blocked maps.
 //
 // SPDX-License-Identifier: MIT
 #pragma once
@@ -12,25 +13,52 @@
 
 namespace ddpm::DDPM_ABI::kernels::amx {
 
-/// y = softmax(scale q k^T) v; all (P, D).
+/// q, k, v and y of one image and head as float matrices (P, D).
+struct FloatHeads {
+  Matrix<const float> qkv[3];
+  Matrix<float> y;
+
+  Index tokens() const { return y.rows; }
+  Index width() const { return y.columns; }
+  /// 32 channels of a token, from channel 32 step on; part 0, 1, 2 is q, k, v.
+  simd::PairPack channels(int part, Index token, Index step) const {
+    const Index first = step * 2 * side;
+    return simd::neighbour_pairs(qkv[part].row(token) + first, std::min(2 * side, width() - first));
+  }
+  /// Pairs of 16 values of two tokens, from channel 16 tile on.
+  simd::PairPack value_pairs(Index token, Index tile) const {
+    const Index valid = std::clamp<Index>(width() - tile * side, 0, side);
+    const auto row = [&](Index t) {
+      return t < tokens() && valid ? qkv[2].row(t) + tile * side : nullptr;
+    };
+    return simd::pair_rows(row(token), row(token + 1), valid);
+  }
+  /// 16 channels of a token's result.
+  void write(Index token, Index tile, const simd::Pack<float>& values) const {
+    simd::store_partial(y.row(token) + tile * side, values, std::min(side, width() - tile * side));
+  }
+};
+
+/// y = softmax(scale q k^T) v.
+template <class Heads>
 class Attention {
  public:
-  Attention(Matrix<const float> q, Matrix<const float> k, Matrix<const float> v, float scale)
-      : q_(q),
-        P_(q.rows),
-        D_(q.columns),
+  Attention(const Heads& heads, float scale)
+      : heads_(heads),
+        P_(heads.tokens()),
+        D_(heads.width()),
         padded_((P_ + group - 1) / group * group),
         steps_((D_ + 2 * side - 1) / (2 * side)),
         tiles_((D_ + group - 1) / group * 2),
         scale_(scale),
         keys_(padded_ * steps_ * side),
         values_(padded_ / 2 * tiles_ * side) {
-    for (Index tile = 0; tile < padded_ / side; ++tile) pack_keys(k, tile);
-    for (Index step = 0; step < padded_ / group; ++step) pack_values(v, step);
+    for (Index tile = 0; tile < padded_ / side; ++tile) pack_keys(tile);
+    for (Index step = 0; step < padded_ / group; ++step) pack_values(step);
   }
 
   /// Writes y, and the largest score and 1 / sum of each row to scales (P, 2), which may be null.
-  void write(Matrix<float> y, float* scales) const {
+  void write(float* scales) const {
     constexpr Index groups_together = 4;
     const Index groups = padded_ / group;
     parallel_for((groups + groups_together - 1) / groups_together, [&](Index task) {
@@ -46,7 +74,7 @@ class Attention {
         for (Index r = 0; r < count; ++r)
           factors[r] = soften(scores.data() + r * padded_, terms.data() + r * padded_ / 2,
                               scales ? scales + 2 * (first + r) : nullptr);
-        multiply_values(terms.data(), y.slice(first, count), factors);
+        multiply_values(terms.data(), first, count, factors);
       }
     });
   }
@@ -56,40 +84,28 @@ class Attention {
   static constexpr long tile_bytes = 64;
 
   /// Keys [16 tile, ...) as the right factor: (steps, 16 pairs of D, 16 keys).
-  void pack_keys(Matrix<const float> k, Index tile) const {
+  void pack_keys(Index tile) const {
     alignas(64) Bfloat16Pair rows[tile_size] = {};
     for (Index step = 0; step < steps_; ++step) {
-      const Index first = step * 2 * side;
       for (Index r = 0; r < std::clamp<Index>(P_ - tile * side, 0, side); ++r)
-        simd::store(rows + r * side, simd::neighbour_pairs(k.row(tile * side + r) + first,
-                                                           std::min(2 * side, D_ - first)));
+        simd::store(rows + r * side, heads_.channels(1, tile * side + r, step));
       simd::transpose(rows, side, keys_.data() + (tile * steps_ + step) * tile_size, side);
     }
   }
 
   /// Values [32 step, ...) as the right factor: (tiles, steps, 16 pairs of keys, 16 of D).
-  void pack_values(Matrix<const float> v, Index step) const {
+  void pack_values(Index step) const {
     for (Index tile = 0; tile < tiles_; ++tile)
-      for (Index pair = 0; pair < side; ++pair) {
-        const Index key = step * group + 2 * pair,
-                    valid = std::clamp<Index>(D_ - tile * side, 0, side);
-        const auto row = [&](Index r) {
-          return r < P_ && valid ? v.row(r) + tile * side : nullptr;
-        };
+      for (Index pair = 0; pair < side; ++pair)
         simd::store(values_.data() + (tile * padded_ / group + step) * tile_size + pair * side,
-                    simd::pair_rows(row(key), row(key + 1), valid));
-      }
+                    heads_.value_pairs(step * group + 2 * pair, tile));
   }
 
   /// As the left factor: (steps, 32 queries, 16 pairs of D).
   void pack_queries(Index first, Index count, Bfloat16Pair* to) const {
     for (Index step = 0; step < steps_; ++step)
-      for (Index r = 0; r < group; ++r, to += side) {
-        const Index column = step * 2 * side;
-        simd::store(to, r < count ? simd::neighbour_pairs(q_.row(first + r) + column,
-                                                          std::min(2 * side, D_ - column))
-                                  : simd::PairPack(0));
-      }
+      for (Index r = 0; r < group; ++r, to += side)
+        simd::store(to, r < count ? heads_.channels(0, first + r, step) : simd::PairPack(0));
   }
 
   /// scores (32, padded P).
@@ -127,7 +143,8 @@ class Attention {
     return inverse;
   }
 
-  void multiply_values(const Bfloat16Pair* terms, Matrix<float> y, const float* factors) const {
+  void multiply_values(const Bfloat16Pair* terms, Index first, Index count,
+                       const float* factors) const {
     alignas(64) float sums[4 * tile_size];
     const Index steps = padded_ / group;
     for (Index tile = 0; tile < tiles_; tile += 2) {
@@ -139,11 +156,10 @@ class Attention {
       _tile_stored(2, sums + 2 * tile_size, 2 * tile_bytes);
       _tile_stored(3, sums + 2 * tile_size + side, 2 * tile_bytes);
       asm volatile("" ::: "memory");  // the intrinsics do not tell the compiler that they write
-      for (Index r = 0; r < y.rows; ++r)
-        for (Index c = 0, column = tile * side; c < group && column < D_; c += side, column += side)
-          simd::store_partial(y.row(r) + column,
-                              simd::load(sums + r * group + c) * simd::Pack<float>(factors[r]),
-                              std::min(side, D_ - column));
+      for (Index r = 0; r < count; ++r)
+        for (Index half = 0; half < 2 && (tile + half) * side < D_; ++half)
+          heads_.write(first + r, tile + half,
+                       simd::load(sums + r * group + half * side) * simd::Pack<float>(factors[r]));
     }
   }
 
@@ -169,7 +185,7 @@ class Attention {
     }
   }
 
-  Matrix<const float> q_;
+  const Heads& heads_;
   Index P_, D_, padded_, steps_, tiles_;
   float scale_;
   Scratch<Bfloat16Pair> keys_, values_;

@@ -73,10 +73,13 @@ void attend(const HeadLayout& at, View<const T> qkv, View<T> y, View<T> scales, 
   const T factor = 1 / std::sqrt(static_cast<T>(at.D));
 #ifdef DDPM_AMX
   if constexpr (terms_of_unit<U> == 2)
-    if (amx::granted())
-      return amx::Attention(at.matrix(qkv.data, 3, 0, i), at.matrix(qkv.data, 3, 1, i),
-                            at.matrix(qkv.data, 3, 2, i), factor)
-          .write(at.matrix(y.data, 1, 0, i), scales.empty() ? nullptr : scales.data + i * at.P * 2);
+    if (amx::granted()) {
+      const amx::FloatHeads heads{{at.matrix(qkv.data, 3, 0, i), at.matrix(qkv.data, 3, 1, i),
+                                   at.matrix(qkv.data, 3, 2, i)},
+                                  at.matrix(y.data, 1, 0, i)};
+      return amx::Attention(heads, factor)
+          .write(scales.empty() ? nullptr : scales.data + i * at.P * 2);
+    }
 #endif
   const Index P = at.P;
   const Matrix<const T> q = at.matrix(qkv.data, 3, 0, i);

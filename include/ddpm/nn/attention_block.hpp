@@ -3,7 +3,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include "ddpm/autograd/ops/attention.hpp"
+#include "ddpm/autograd/ops/attention_block.hpp"
 #include "ddpm/nn/layers.hpp"
 
 namespace ddpm::DDPM_ABI::nn {
@@ -27,6 +27,11 @@ struct AttentionBlock {
 
   /// (N, H, W, channels) to the same.
   Variable<T> operator()(const Variable<T>& x) const {
+    const NormalisedConv<T> projection{norm.with(Activation::none), qkv.weight, qkv.bias,
+                                       qkv.geometry};
+    if (const auto y = rounded_attention_block(x, projection, heads, out.weight, out.bias);
+        y.defined())
+      return y;
     return out(attention(norm.before(qkv, x, Activation::none), heads), x);
   }
 

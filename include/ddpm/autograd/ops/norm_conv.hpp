@@ -18,6 +18,14 @@ struct Normalisation {
   Activation activation;
 };
 
+/// What norm_conv2d() takes beside x.
+template <class T>
+struct NormalisedConv {
+  Normalisation<T> norm;
+  const Variable<T>&w, &bias;
+  const ConvGeometry& geometry;
+};
+
 #ifdef DDPM_AMX
 namespace detail {
 
@@ -45,6 +53,23 @@ struct NormConv {
            kernels::amx::can_normalise(first_part, C - first_part, groups);
   }
 };
+
+/// norm_conv2d() without gradients, its result as a map of the same window.
+inline kernels::amx::BlockedMap norm_conv_map(const NormConv& op, const Variable<float>& x,
+                                              const Variable<float>& skip,
+                                              const NormalisedConv<float>& conv) {
+  const Normalisation<float>& norm = conv.norm;
+  const Tensor<float> mean({op.seen[0], norm.groups}), rstd(mean.shape());
+  reads_weights(conv.w);
+  const kernels::amx::Term term(
+      op.window,
+      kernels::amx::normalised_map(op.window, {x.value(), skip.value()}, norm.gamma.value(),
+                                   norm.beta.value(), norm.eps, norm.activation, {mean, rstd}),
+      kernels::amx::fixed_or_fresh(conv.w.value()));
+  const kernels::amx::BlockedMap result(op.window, op.y[3]);
+  kernels::amx::convolve(std::span(&term, 1), kernels::amx::ToMap{result, conv.bias.value()});
+  return result;
+}
 
 inline Variable<float> rounded_norm_conv2d(const NormConv& op, const Variable<float>& x,
                                            const Variable<float>& skip,

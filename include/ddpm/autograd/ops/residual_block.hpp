@@ -9,14 +9,6 @@
 
 namespace ddpm::DDPM_ABI {
 
-/// What norm_conv2d() takes beside x.
-template <class T>
-struct NormalisedConv {
-  Normalisation<T> norm;
-  const Variable<T>&w, &bias;
-  const ConvGeometry& geometry;
-};
-
 /// A 1x1 convolution; undefined: none.
 template <class T>
 struct Shortcut {
@@ -46,7 +38,8 @@ class RoundedResidualBlock {
     return !first_.geometry.enlarges() && !second_.geometry.enlarges() &&
            conv1_.rounds(A, first_.norm.groups, C_out) && kernels::can_turn(window2_) &&
            kernels::conv2d_shape(conv1_.y, second_.w.shape(), second_.geometry) == conv1_.y &&
-           one.rows == two.rows && one.pitch == two.pitch && one.OH == one.H && one.OW == one.W &&
+           one.rows == two.rows && one.pitch == two.pitch && one.before == two.before &&
+           one.behind == two.behind && one.OH == one.H && one.OW == one.W &&
            kernels::amx::can_normalise_map(C_out, second_.norm.groups) && first_.bias.defined() &&
            second_.bias.defined() &&
            (shortcut_.w.defined()
@@ -95,16 +88,8 @@ class RoundedResidualBlock {
 
   /// silu(norm2(conv1(silu(norm1([x | skip])))))
   kernels::amx::BlockedMap hidden_map() const {
-    const Normalisation<float>&norm1 = first_.norm, &norm2 = second_.norm;
-    const Tensor<float> mean({x_.dim(0), norm1.groups}), rstd(mean.shape());
-    const kernels::amx::Term term(
-        conv1_.window,
-        kernels::amx::normalised_map(conv1_.window, {x_.value(), skip_.value()},
-                                     norm1.gamma.value(), norm1.beta.value(), norm1.eps,
-                                     norm1.activation, {mean, rstd}),
-        tiles(first_.w, {}));
-    const kernels::amx::BlockedMap hidden(window2_, conv1_.y[3]);
-    kernels::amx::convolve(std::span(&term, 1), kernels::amx::ToMap{hidden, first_.bias.value()});
+    const Normalisation<float>& norm2 = second_.norm;
+    const auto hidden = norm_conv_map(conv1_, x_, skip_, first_);
     kernels::amx::normalise_map(hidden, norm2.gamma.value(), norm2.beta.value(), norm2.eps,
                                 norm2.groups);
     return hidden;
