@@ -4,7 +4,7 @@
 // product are rounded to bfloat16, a float's upper half, and summed in float32: twice as many
 // products an instruction where the processor has one (AVX512_BF16, AMX_BF16), and half the memory.
 // Other processors round too and multiply in float32, which takes longer than float32 does.
-// Convolutions that go through Winograd stay in float32; where AMX has whole tiles, none does.
+// Convolutions that go through Winograd stay in float32; on AMX none does.
 //
 // The last bits of the sums differ from processor to processor: the instructions round in their own
 // way, and take denormal values for zero. Equal bits are promised where the instructions are the
@@ -33,8 +33,8 @@ inline thread_local Precision precision = Precision::float32;
 inline Precision matmul_precision() { return detail::precision; }
 
 /// Sets it, for the current scope and the tasks of its parallel_for calls. Has no say in products
-/// of doubles. A backward pass takes the precision that is set when it runs; attention's that of
-/// its forward pass.
+/// of doubles. A backward pass takes the precision that is set when it runs; that of attention, and
+/// of group norm and a convolution as one op, is that of the forward pass.
 class PrecisionScope : detail::Scoped<Precision> {
  public:
   explicit PrecisionScope(Precision precision) : Scoped(detail::precision, precision) {}

@@ -192,9 +192,7 @@ struct Strip {
   [[gnu::always_inline]] void prefetch(const T* row) const {
     for (int q = 0; q < Packs; ++q) __builtin_prefetch(row + first + q * width<T>);
   }
-  void store(T* row, int q, const Pack<T>& pack) const {
-    put(row + first + q * width<T>, pack);
-  }
+  void store(T* row, int q, const Pack<T>& pack) const { put(row + first + q * width<T>, pack); }
   /// Writes one pack to where its first value belongs.
   void put(T* place, const Pack<T>& pack) const {
     if constexpr (Whole)

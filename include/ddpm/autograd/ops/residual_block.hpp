@@ -40,6 +40,7 @@ class RoundedResidualBlock {
            kernels::conv2d_shape(conv1_.y, second_.w.shape(), second_.geometry) == conv1_.y &&
            one.rows == two.rows && one.pitch == two.pitch && one.before == two.before &&
            one.behind == two.behind && one.OH == one.H && one.OW == one.W &&
+           second_.norm.activation == Activation::silu &&
            kernels::amx::can_normalise_map(C_out, second_.norm.groups) && first_.bias.defined() &&
            second_.bias.defined() &&
            (shortcut_.w.defined()
@@ -116,10 +117,9 @@ class RoundedResidualBlock {
 }  // namespace detail
 #endif
 
-/// y = conv2(silu(norm2(conv1(silu(norm1([x | skip])))))) + shortcut([x | skip]), without a
-/// shortcut
-/// + x: without gradients, in bfloat16 on AMX, with a hidden map in bfloat16. Undefined where that
-/// cannot be; the ops one by one then give it.
+/// y = conv2(silu(norm2(conv1(silu(norm1([x | skip])))))) + shortcut([x | skip]), or + x if there
+/// is none: without gradients, in bfloat16 on AMX, with a hidden map in bfloat16. Undefined where
+/// that cannot be; the ops one by one then give it. Throws PreconditionError as they do.
 template <class T>
 Variable<T> rounded_residual_block([[maybe_unused]] const Variable<T>& x,
                                    [[maybe_unused]] const Variable<T>& skip,

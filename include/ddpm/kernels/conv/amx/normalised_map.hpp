@@ -52,7 +52,8 @@ inline BlockedMap normalised_map(const Window& g, const Joined<const float>& x,
 
 /// True if a map of C channels is of whole blocks, and they of whole groups.
 inline bool can_normalise_map(Index C, Index groups) {
-  return C % block_channels == 0 && C % groups == 0 && block_channels % (C / groups) == 0;
+  return groups >= 1 && C % block_channels == 0 && C % groups == 0 &&
+         block_channels % (C / groups) == 0;
 }
 
 /// One image and block of normalise_map().

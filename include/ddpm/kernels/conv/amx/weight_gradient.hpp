@@ -39,19 +39,16 @@ class TurnedMap {
   /// Of `positions` positions, of which the first is the line `first` of `map`; zeros behind them.
   TurnedMap(const BlockedMap& map, Index first, Index positions)
       : steps_((positions + group - 1) / group), tiles_(2 * map.blocks() * steps_ * side * side) {
+    alignas(64) static constexpr Bfloat16Pair zeros[side] = {};
     parallel_for(map.blocks() * steps_, [&](Index task) {
       const Index block = task / steps_, step = task % steps_;
-      const Bfloat16Pair* lines = map.line(block, first + step * group);
-      const Index count = std::min(group, positions - step * group);
-      alignas(64) Bfloat16Pair pairs[side * side] = {}, last[group * side] = {};
-      if (count < group) {  // what lies behind is no zero
-        std::copy_n(lines, count * side, last);
-        lines = last;
-      }
+      const auto line = [&](Index p) { return p < positions ? map.line(block, first + p) : zeros; };
+      alignas(64) Bfloat16Pair pairs[side * side];
       for (Index half = 0; half < 2; ++half) {
-        for (Index i = 0; i < side; ++i)
-          simd::store(pairs + i * side,
-                      pair_lines(lines + 2 * i * side, lines + (2 * i + 1) * side, half));
+        for (Index i = 0; i < side; ++i) {
+          const Index p = step * group + 2 * i;
+          simd::store(pairs + i * side, pair_lines(line(p), line(p + 1), half));
+        }
         simd::transpose(pairs, side, tile(2 * block + half, step), side);
       }
     });
