@@ -76,12 +76,16 @@ int main() {
   const UNet<float> labelled(config, Rng(1));
   config.image.learn_variance = true;
   const UNet<float> learned(config, Rng(1));
+  const UNet<float> wide(
+      {.image = {.channels = 1}, .channels = 32, .multipliers = {1, 2}, .blocks = 1, .groups = 8},
+      Rng(1));
   const struct {
     const char* what;
     long calls;
   } runs[] = {
       {"U-Net", steady_state_calls(unet, 1)},
       {"tutorial's network", steady_state_calls(tutorial, 3)},
+      {"bfloat16", steady_state_calls(wide, 1, {}, {.precision = Precision::bfloat16})},
       {"labels, timesteps by losses",
        steady_state_calls(
            labelled, 1, {.timesteps = 2},

@@ -42,22 +42,22 @@ struct ResidualBlock {
   Variable<T> operator()(const Variable<T>& x, const Variable<T>& e, Rng* rng,
                          const Variable<T>& skip = {}) const {
     const Variable<T> bias = add_row(time(e), conv1.bias);
-    const bool drops = rng && dropout_rate > 0;
-    if (!drops)
-      if (const Variable<T> y = rounded(x, bias, skip); y.defined()) return y;
+    std::optional<DropoutChoice> drop;
+    if (rng && dropout_rate > 0) drop.emplace(DropoutChoice{dropout_rate, rng->fork()});
+    if (const Variable<T> y = rounded(x, bias, skip, drop); y.defined()) return y;
     const Variable<T> h = norm1.before(conv1, x, Activation::silu, skip, {}, bias);
-    if (!drops) return norm2.before(conv2, h, Activation::silu, {}, residual(x, skip));
-    return conv2(dropout(norm2(h, Activation::silu), dropout_rate, rng->fork()), residual(x, skip));
+    if (!drop) return norm2.before(conv2, h, Activation::silu, {}, residual(x, skip));
+    return conv2(dropout(norm2(h, Activation::silu), drop->rate, drop->rng), residual(x, skip));
   }
 
   /// All of it at once, where that can be.
-  Variable<T> rounded(const Variable<T>& x, const Variable<T>& bias,
-                      const Variable<T>& skip) const {
+  Variable<T> rounded(const Variable<T>& x, const Variable<T>& bias, const Variable<T>& skip,
+                      const std::optional<DropoutChoice>& drop) const {
     const auto one_by_one =
         shortcut ? Shortcut<T>{shortcut->weight, shortcut->bias} : Shortcut<T>();
     return rounded_residual_block<T>(
         x, skip, {norm1.with(Activation::silu), conv1.weight, bias, conv1.geometry},
-        {norm2.with(Activation::silu), conv2.weight, conv2.bias, conv2.geometry}, one_by_one);
+        {norm2.with(Activation::silu), conv2.weight, conv2.bias, conv2.geometry}, one_by_one, drop);
   }
 
   Variable<T> residual(const Variable<T>& x, const Variable<T>& skip) const {

@@ -31,7 +31,8 @@ Variable<T> rounded_attention_block([[maybe_unused]] const Variable<T>& x,
     using kernels::detail::check_conv_operands;
     check_conv_operands<float>(op.seen, qkv.w.value(), qkv.bias.value(), {}, {nullptr, op.y}, {});
     check_conv_operands<float>(op.seen, out.value(), out_bias.value(), {}, y, {});
-    const auto map = detail::norm_conv_map(op, x, {}, qkv);
+    const auto map =
+        detail::conv_map(op, detail::NormalisedOp(op, x, {}, qkv.norm).map, qkv.w, qkv.bias);
     const kernels::amx::BlockedMap attended(op.window, C);
     kernels::amx::attend(map, heads, attended);
     detail::reads_weights(out);

@@ -54,20 +54,27 @@ struct NormConv {
   }
 };
 
-/// norm_conv2d() without gradients, its result as a map of the same window.
-inline kernels::amx::BlockedMap norm_conv_map(const NormConv& op, const Variable<float>& x,
-                                              const Variable<float>& skip,
-                                              const NormalisedConv<float>& conv) {
-  const Normalisation<float>& norm = conv.norm;
-  const Tensor<float> mean({op.seen[0], norm.groups}), rstd(mean.shape());
-  reads_weights(conv.w);
-  const kernels::amx::Term term(
-      op.window,
-      kernels::amx::normalised_map(op.window, {x.value(), skip.value()}, norm.gamma.value(),
-                                   norm.beta.value(), norm.eps, norm.activation, {mean, rstd}),
-      kernels::amx::fixed_or_fresh(conv.w.value()));
+/// A normalisation's result as a map, and its statistics.
+struct NormalisedOp {
+  kernels::amx::BlockedMap map;
+  Tensor<float> mean, rstd;
+
+  NormalisedOp(const NormConv& op, const Variable<float>& x, const Variable<float>& skip,
+               const Normalisation<float>& norm)
+      : mean({op.seen[0], norm.groups}), rstd(mean.shape()) {
+    map = kernels::amx::normalised_map(op.window, {x.value(), skip.value()}, norm.gamma.value(),
+                                       norm.beta.value(), norm.eps, norm.activation, {mean, rstd});
+  }
+};
+
+/// conv(map) + bias as a map of the same window.
+inline kernels::amx::BlockedMap conv_map(const NormConv& op, const kernels::amx::BlockedMap& map,
+                                         const Variable<float>& w, const Variable<float>& bias) {
+  reads_weights(w);
   const kernels::amx::BlockedMap result(op.window, op.y[3]);
-  kernels::amx::convolve(std::span(&term, 1), kernels::amx::ToMap{result, conv.bias.value()});
+  kernels::amx::convolve(
+      kernels::amx::Term(op.window, map, kernels::amx::fixed_or_fresh(w.value())),
+      kernels::amx::ToMap{result, bias.value()});
   return result;
 }
 

@@ -103,6 +103,19 @@ class BlockedMap {
   Tensor<Bfloat16Pair> pairs_;
 };
 
+/// How many lines further on than a position what its taps see is stored.
+struct Taps {
+  Index count = 0;
+  Index lines[max_conv_taps];
+
+  explicit Taps(const Window& g) : count(g.taps()) {
+    const Index pitch = PaddedLayout(g).pitch;
+    for (Index tap = 0; tap < count; ++tap) lines[tap] = tap / g.KW * pitch + tap % g.KW;
+  }
+  /// Each pixel of the map sees only itself.
+  explicit Taps(const BlockedMap& map) : count(1), lines{map.layout().before} {}
+};
+
 }  // namespace ddpm::DDPM_ABI::kernels::amx
 
 #endif

@@ -19,20 +19,17 @@
 
 namespace ddpm::DDPM_ABI::kernels::amx {
 
-/// What is summed: a map, the lines from a position to what its taps see, and the weights.
+/// What is summed: a map, read through taps, and the weights.
 struct Term {
   BlockedMap map;
+  Taps taps;
   TileWeights weights;
-  Index tap_lines[max_conv_taps];
 
   /// A convolution of that window.
-  Term(const Window& g, const BlockedMap& of, const TileWeights& by) : map(of), weights(by) {
-    for (Index tap = 0; tap < g.taps(); ++tap)
-      tap_lines[tap] = tap / g.KW * map.layout().pitch + tap % g.KW;
-  }
+  Term(const Window& g, const BlockedMap& of, const TileWeights& by)
+      : map(of), taps(g), weights(by) {}
   /// A 1x1 convolution of a map that has a border.
-  Term(const BlockedMap& of, const TileWeights& by)
-      : map(of), weights(by), tap_lines{of.layout().before} {}
+  Term(const BlockedMap& of, const TileWeights& by) : map(of), taps(of), weights(by) {}
 };
 
 /// sums (16 Tiles, 16) of the positions from `first` on, and a panel of the weights, which are
@@ -53,8 +50,8 @@ template <int Tiles>
   for (const Term& term : terms) {
     const Bfloat16Pair* weights = term.weights.tile(panel, 0, 0);
     for (Index block = 0; block < term.map.blocks(); ++block)
-      for (Index tap = 0; tap < term.weights.taps(); ++tap, weights += tile) {
-        const Bfloat16Pair* rows = term.map.line(block, first + term.tap_lines[tap]);
+      for (Index tap = 0; tap < term.taps.count; ++tap, weights += tile) {
+        const Bfloat16Pair* rows = term.map.line(block, first + term.taps.lines[tap]);
         for (Index row = 0; row < side; ++row)
           __builtin_prefetch(weights + ahead * tile + row * side);
         _tile_loadd(7, weights, line_bytes);
@@ -166,7 +163,7 @@ void convolve(std::span<const Term> terms, const To& to) {
   constexpr Index from_memory = 12, from_cache = 1;  // so far ahead weights are prefetched
   const PaddedLayout& at = terms[0].map.layout();
   const Index positions = at.positions(), panels = terms[0].weights.panels();
-  const Index together = terms[0].weights.taps() > 1 ? position_group : 4 * side;
+  const Index together = terms[0].taps.count > 1 ? position_group : 4 * side;
   const Index groups = (positions + together - 1) / together;
   const Index runs = (groups + task_groups - 1) / task_groups;
   if (runs == 0) return;
@@ -190,11 +187,16 @@ void convolve(std::span<const Term> terms, const To& to) {
   });
 }
 
+/// The same of one term.
+template <class To>
+void convolve(const Term& term, const To& to) {
+  convolve(std::span(&term, 1), to);
+}
+
 /// Writes epilogue.y, conv(x) for x (N, H, W, C_in) as a map of that window.
 inline void forward(const Window& g, const BlockedMap& x, const TileWeights& w,
                     const Epilogue<float>& epilogue) {
-  const Term term(g, x, w);
-  convolve(std::span(&term, 1), ToFloats{epilogue, w.columns()});
+  convolve(Term(g, x, w), ToFloats{epilogue, w.columns()});
 }
 
 }  // namespace ddpm::DDPM_ABI::kernels::amx

@@ -60,7 +60,6 @@ class TileWeights {
     return result;
   }
 
-  Index taps() const { return taps_; }
   Index columns() const { return columns_; }
   Index panels() const { return (columns_ + side - 1) / side; }
   Bfloat16Pair* tile(Index panel, Index block, Index tap) const {

@@ -16,9 +16,8 @@
 
 namespace ddpm::DDPM_ABI::kernels::amx {
 
-/// Two positions' values of 16 channels, the lower or upper half of their lines, as pairs.
-inline simd::PairPack pair_lines(const Bfloat16Pair* first, const Bfloat16Pair* second,
-                                 Index half) {
+/// Where the values of a pair come from: of the lower or upper half of two lines.
+inline simd::PairPack half_places(Index half) {
   alignas(64) static constexpr auto places = [] {
     std::array<std::array<std::uint16_t, 32>, 2> result{};
     for (std::uint16_t h = 0; h < 2; ++h)
@@ -28,9 +27,17 @@ inline simd::PairPack pair_lines(const Bfloat16Pair* first, const Bfloat16Pair* 
       }
     return result;
   }();
-  return _mm512_permutex2var_epi16(simd::load(first),
-                                   _mm512_load_si512(places[static_cast<std::size_t>(half)].data()),
-                                   simd::load(second));
+  return _mm512_load_si512(places[static_cast<std::size_t>(half)].data());
+}
+
+/// Two positions' values of 16 channels, a half of their lines, as pairs.
+inline simd::PairPack pair_lines(const simd::PairPack& first, const simd::PairPack& second,
+                                 const simd::PairPack& places) {
+  return _mm512_permutex2var_epi16(first, places, second);
+}
+inline simd::PairPack pair_lines(const Bfloat16Pair* first, const Bfloat16Pair* second,
+                                 Index half) {
+  return pair_lines(simd::load(first), simd::load(second), half_places(half));
 }
 
 /// dy as the left factor of tiles: (16 columns, steps of 32 positions, 16 columns, 16 pairs).
@@ -70,9 +77,9 @@ class WeightGradientTask {
   using U = Bfloat16Pair;
   static constexpr Index chunk = 256;  ///< positions, whole steps
 
-  WeightGradientTask(const Window& g, const BlockedMap& x, const TurnedMap& dy,
+  WeightGradientTask(const Taps& taps, const BlockedMap& x, const TurnedMap& dy,
                      const OuterPart& part)
-      : g_(g),
+      : taps_(taps),
         x_(x),
         dy_(dy),
         sums_(part),
@@ -86,8 +93,8 @@ class WeightGradientTask {
     for (Index p = first; p < last; p += chunk) {
       const Index steps = (std::min(chunk, last - p) + group - 1) / group;
       for (Index r = 0; r < sums_.row_tiles; r += 2) interleave(p, steps, r);
-      for (Index tap = 0; tap < g_.taps(); ++tap) {
-        const Index line = tap / g_.KW * x_.layout().pitch + tap % g_.KW;
+      for (Index tap = 0; tap < taps_.count; ++tap) {
+        const Index line = taps_.lines[tap];
         const U* left = left_.data() + line % 2 * odd + line / 2 * side;
         for (Index c = 0; c < sums_.column_tiles; c += 2)
           for (Index r = 0; r < sums_.row_tiles; r += 2)
@@ -104,18 +111,24 @@ class WeightGradientTask {
   void interleave(Index first, Index steps, Index row_tile) const {
     const Index block = (sums_.part.first_row + row_tile * side) / block_channels;
     const Index units = steps * side + x_.layout().behind / 2 + 1;
-    U* even = left_.data() + row_tile * left_units_ * side;
-    U* odd = even + sums_.row_tiles * left_units_ * side;
-    for (Index u = 0; u < units; ++u, even += side, odd += side)
-      for (Index half = 0; half < 2; ++half) {
-        const U* lines = x_.line(block, first + 2 * u);
-        simd::store(even + half * left_units_ * side, pair_lines(lines, lines + side, half));
-        simd::store(odd + half * left_units_ * side,
-                    pair_lines(lines + side, lines + 2 * side, half));
-      }
+    const Index half = left_units_ * side;  // from the lower half of the channels to the upper
+    U* even = left_.data() + row_tile * half;
+    U* odd = even + sums_.row_tiles * half;
+    const simd::PairPack low = half_places(0), high = half_places(1);
+    const U* lines = x_.line(block, first);
+    simd::PairPack a = simd::load(lines);
+    for (Index u = 0; u < units; ++u, even += side, odd += side) {
+      const simd::PairPack b = simd::load(lines + side), c = simd::load(lines + 2 * side);
+      simd::store(even, pair_lines(a, b, low));
+      simd::store(even + half, pair_lines(a, b, high));
+      simd::store(odd, pair_lines(b, c, low));
+      simd::store(odd + half, pair_lines(b, c, high));
+      a = c;
+      lines += 2 * side;
+    }
   }
 
-  const Window& g_;
+  const Taps& taps_;
   const BlockedMap& x_;
   const TurnedMap& dy_;
   OuterSums sums_;
@@ -129,8 +142,8 @@ inline Window aligned(const Window& g) {
   return {g.N, g.OH, g.OW, g.OH, g.OW, 1, 1, 1, {0, at.rows - g.OH, 0, at.pitch - g.OW}};
 }
 
-/// dw (KH, KW, C_in, C_out) from the map x of window g, and dy as a map of the same positions.
-inline void weight_gradient(const Window& g, const BlockedMap& x, Index C_in, const BlockedMap& dy,
+/// dw (taps, C_in, C_out) from the map x, and dy as a map of the same positions.
+inline void weight_gradient(const Taps& taps, const BlockedMap& x, Index C_in, const BlockedMap& dy,
                             Index C_out, float* dw) {
   constexpr Index task_rows = 2 * block_channels, wanted_tasks = 16;
   const Index positions = x.layout().positions();
@@ -140,14 +153,14 @@ inline void weight_gradient(const Window& g, const BlockedMap& x, Index C_in, co
   const TurnedMap turned_dy(dy, dy.layout().before, positions);
   const auto add = [&](Index task, Index first, Index last, float* d) {
     const Index row = task % groups * task_rows, column = task / groups * outer_columns;
-    WeightGradientTask work(g, x, turned_dy,
-                            {g.taps(), C_in, row, std::min(task_rows, C_in - row), C_out, column,
+    WeightGradientTask work(taps, x, turned_dy,
+                            {taps.count, C_in, row, std::min(task_rows, C_in - row), C_out, column,
                              std::min(outer_columns, C_out - column)});
     work.add_positions(first * WeightGradientTask::chunk,
                        std::min(positions, last * WeightGradientTask::chunk));
     work.write(d);
   };
-  add_in_parts<float>(groups * panels, chunks, wanted_tasks, g.taps() * C_in * C_out, dw, add);
+  add_in_parts<float>(groups * panels, chunks, wanted_tasks, taps.count * C_in * C_out, dw, add);
 }
 
 /// Writes dx and dw as conv2d_backward() does, dx of the map as the kernel sees it; null: not
@@ -161,7 +174,7 @@ inline void backward(const Window& g, View<const float> dy, const BlockedMap& x,
   if (dx) forward(own, map, TileWeights::turned(w), {{}, nullptr, dx});
   if (!dw) return;
   const bool usable = !dx || same_positions;
-  weight_gradient(g, x, w.dim(2), usable ? map : BlockedMap(aligned(g), dy), w.dim(3), dw);
+  weight_gradient(Taps(g), x, w.dim(2), usable ? map : BlockedMap(aligned(g), dy), w.dim(3), dw);
 }
 
 }  // namespace ddpm::DDPM_ABI::kernels::amx
