@@ -177,6 +177,14 @@ TEST_CASE("norm_conv2d: bad shapes and settings are named, at each precision") {
     CHECK(contains(error(ones, 8, 0, w, {}), "eps is 0"));
     CHECK(contains(error(ones, 8, 1e-6F, narrow, {}), "w is (3, 3, 16, 32)"));
     CHECK(contains(error(ones, 8, 1e-6F, w, few), "bias is (8)"));
+    const auto skip_error = [&](const Shape& skip) {
+      return error_of<PreconditionError>([&] {
+        norm_conv2d<float>(x, Variable<float>(Tensor<float>(skip, 0.0F)),
+                           {ones, ones, 8, 1e-6F, Activation::silu}, w, {}, same);
+      });
+    };
+    CHECK(contains(skip_error({4, 4}), "x is (1, 4, 4, 32) and (4, 4)"));
+    CHECK(!skip_error({1, 4, 3, 32}).empty());
   }
 }
 

@@ -20,8 +20,7 @@ Variable<T> rounded_attention_block([[maybe_unused]] const Variable<T>& x,
                                     [[maybe_unused]] const Variable<T>& out_bias) {
 #ifdef DDPM_AMX
   if constexpr (std::is_same_v<T, float>) {
-    if (grad_enabled() || matmul_precision() != Precision::bfloat16 || x.shape().rank() != 4)
-      return {};
+    if (grad_enabled() || !detail::takes_maps(x, {})) return {};
     const detail::NormConv op(x, {}, qkv.w, qkv.geometry);
     const Index C = x.dim(3);
     if (!op.window.pointwise() || heads < 1 || op.y[3] != 3 * C || !qkv.bias.defined() ||

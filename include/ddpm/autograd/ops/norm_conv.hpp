@@ -29,6 +29,12 @@ struct NormalisedConv {
 #ifdef DDPM_AMX
 namespace detail {
 
+/// True if ops of x and skip, which may be undefined, go by blocked maps.
+inline bool takes_maps(const Variable<float>& x, const Variable<float>& skip) {
+  return matmul_precision() == Precision::bfloat16 && x.shape().rank() == 4 &&
+         (!skip.defined() || skip.shape().rank() == 4);
+}
+
 /// What a normalisation and a convolution by AMX have in common.
 struct NormConv {
   Shape seen;  ///< of the normalised map
@@ -87,27 +93,24 @@ inline Variable<float> rounded_norm_conv2d(const NormConv& op, const Variable<fl
   const Tensor<float> y(op.y);
   kernels::detail::check_conv_operands<float>(op.seen, w.value(), bias.value(), residual.value(), y,
                                               geometry);
-  const Tensor<float> mean({op.seen[0], norm.groups}), rstd(mean.shape());
+  const NormalisedOp normalised(op, x, skip, norm);
   const Variable<float> gamma = norm.gamma, beta = norm.beta;
-  const auto map =
-      kernels::amx::normalised_map(op.window, {x.value(), skip.value()}, gamma.value(),
-                                   beta.value(), norm.eps, norm.activation, {mean, rstd});
   reads_weights(w);
-  kernels::amx::forward(op.window, map, kernels::amx::fixed_or_fresh(w.value()),
+  kernels::amx::forward(op.window, normalised.map, kernels::amx::fixed_or_fresh(w.value()),
                         {bias.value(), residual.value().data(), y.data()});
   const Activation activation = norm.activation;
   const bool residual_wanted = residual.requires_grad();
   const auto backward = [=](const Tensor<float>& dy,
                             GradientsSoFar<float>& so_far) -> Gradients<float, 7> {
     const Tensor<float> dmap(op.seen), dw = w.new_grad(), dbias = bias.new_grad();
-    kernels::amx::backward(op.window, dy, map, w.value(), dmap.data(), dw.data());
+    kernels::amx::backward(op.window, dy, normalised.map, w.value(), dmap.data(), dw.data());
     if (!dbias.empty()) kernels::column_sums<float>(dy, dbias);
     const Tensor<float> dx = skip.defined() ? x.new_grad() : x.new_grad(dmap);
     const Tensor<float> dskip = skip.new_grad(), dgamma = gamma.new_grad(), dbeta = beta.new_grad();
     const Tensor<float> dx_so_far = so_far.take(0), dskip_so_far = so_far.take(3);
-    kernels::group_norm_backward<float>(dmap, {x.value(), skip.value()}, gamma.value(),
-                                        beta.value(), activation, {mean, rstd}, {dx, dskip}, dgamma,
-                                        dbeta, {dx_so_far, dskip_so_far});
+    kernels::group_norm_backward<float>(
+        dmap, {x.value(), skip.value()}, gamma.value(), beta.value(), activation,
+        {normalised.mean, normalised.rstd}, {dx, dskip}, dgamma, dbeta, {dx_so_far, dskip_so_far});
     return {dx, dgamma, dbeta, dskip, dw, dbias, residual_wanted ? dy : Tensor<float>()};
   };
   return Variable<float>::output(y, {x, gamma, beta, skip, w, bias, residual}, backward);
@@ -125,8 +128,7 @@ Variable<T> norm_conv2d(const Variable<T>& x, const Variable<T>& skip, const Nor
                         const Variable<T>& residual = {}) {
 #ifdef DDPM_AMX
   if constexpr (std::is_same_v<T, float>)
-    if (x.shape().rank() == 4 && !geometry.enlarges() &&
-        matmul_precision() == Precision::bfloat16) {
+    if (detail::takes_maps(x, skip) && !geometry.enlarges()) {
       const detail::NormConv op(x, skip, w, geometry);
       if (op.rounds(x.dim(3), norm.groups, w.dim(3)))
         return detail::rounded_norm_conv2d(op, x, skip, norm, w, bias, geometry, residual);

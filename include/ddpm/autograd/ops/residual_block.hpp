@@ -266,7 +266,7 @@ Variable<T> rounded_residual_block([[maybe_unused]] const Variable<T>& x,
                                    [[maybe_unused]] const std::optional<DropoutChoice>& dropout) {
 #ifdef DDPM_AMX
   if constexpr (std::is_same_v<T, float>)
-    if (matmul_precision() == Precision::bfloat16 && x.shape().rank() == 4) {
+    if (detail::takes_maps(x, skip)) {
       const detail::RoundedResidualBlock block(x, skip, first, second, shortcut);
       if (block.possible()) return block.check(), block.result(dropout);
     }
