@@ -6,6 +6,8 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "wake_threads.hpp"
+
 namespace {
 std::atomic<long> calls{0};
 }
@@ -62,6 +64,7 @@ long steady_state_calls(const Network& network, ddpm::Index channels,
 int main() {
   using namespace ddpm;
   set_num_threads(3);
+  wake_threads();
   const long start = calls;
   const UNet<float> unet(
       {.image = {.channels = 1}, .channels = 8, .multipliers = {1, 2}, .blocks = 1, .groups = 4},

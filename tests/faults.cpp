@@ -14,6 +14,8 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "wake_threads.hpp"
+
 namespace {
 
 /// Which call fails, counted from 1; 0: none does.
@@ -349,6 +351,7 @@ Trial with_failing_allocation(long n, const F& f) {
 template <class F>
 long failing_allocations(const std::string& what, const F& f) {
   f();  // what is made once and kept
+  wake_threads();
   memory::trim();
   for (long n = 1;; ++n) {
     Trial trial = with_failing_allocation(n, f);
