@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <array>
 #include <map>
 
 #include "ddpm/kernels/product/amx.hpp"
@@ -91,15 +92,17 @@ class WeightStore {
     Entry& entry = std::prev(next)->second;
     const Index place = w.data - entry.weights.data();
     if (place + w.size() > entry.weights.size()) return nullptr;
-    auto at = entry.tiles.find(place);
-    if (at == entry.tiles.end()) at = entry.tiles.emplace(place, TileWeights::plain(w)).first;
+    const Key key{place, w.dim(0) * w.dim(1), w.dim(2), w.dim(3)};
+    auto at = entry.tiles.find(key);
+    if (at == entry.tiles.end()) at = entry.tiles.emplace(key, TileWeights::plain(w)).first;
     return &at->second;
   }
 
  private:
+  using Key = std::array<Index, 4>;  // place, taps, terms, columns
   struct Entry {
     Tensor<float> weights;  ///< held, so that nothing else comes to lie there
-    std::map<Index, TileWeights> tiles;
+    std::map<Key, TileWeights> tiles;
   };
   std::map<const float*, Entry, std::less<>> entries_;
 };
