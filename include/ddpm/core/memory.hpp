@@ -90,14 +90,17 @@ inline void unpoison([[maybe_unused]] Header* block) {
 #endif
 }
 
-/// Memory of the system, for large blocks in pages of 2 MB where it has them: the processor then
-/// finds their addresses without a walk through tables. Null if there is none.
+/// Memory of the system, its inside in pages of 2 MB where the system has them: the processor then
+/// finds addresses without a walk through tables. Null if there is none.
 inline void* from_system(std::size_t bytes) {
-  constexpr std::size_t huge = std::size_t{1} << 21;
-  if (bytes < huge) return std::aligned_alloc(alignment, bytes);
-  void* block = std::aligned_alloc(huge, (bytes + huge - 1) / huge * huge);
+  void* block = std::aligned_alloc(alignment, bytes);
 #ifdef __linux__
-  if (block != nullptr) madvise(block, bytes / huge * huge, MADV_HUGEPAGE);  // only whole ones
+  constexpr std::uintptr_t huge = std::uintptr_t{1} << 21;
+  const auto start = reinterpret_cast<std::uintptr_t>(block);
+  const std::uintptr_t first = (start + huge - 1) / huge * huge,
+                       last = (start + bytes) / huge * huge;
+  if (block != nullptr && first < last)
+    madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
 #endif
   return block;
 }
