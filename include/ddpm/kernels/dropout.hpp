@@ -15,12 +15,12 @@ namespace ddpm::DDPM_ABI::kernels {
 /// Which values are dropped, and what the others are multiplied by.
 /// Throws PreconditionError if the rate is not in [0, 1).
 template <class T>
-class Dropping {
+class DropoutMask {
  public:
   static constexpr std::size_t lanes = 16;
   static constexpr Index words = 4 * Index{lanes}, values = 2 * words;  // 16 bits decide on a value
 
-  Dropping(double rate, const Rng& rng)
+  DropoutMask(double rate, const Rng& rng)
       : rng_(rng), dropped_(static_cast<T>(std::min<long>(std::lround(rate * 0x1p16), 0xFFFF))) {
     require(rate >= 0 && rate < 1, "dropout: rate is ", rate, ", expected [0, 1)");
   }
@@ -53,8 +53,8 @@ class Dropping {
 template <class T>
 void dropout(View<const T> x, double rate, const Rng& rng, View<T> y) {
   require_shape("dropout: y", y.shape, x.shape);
-  const Dropping<T> drop(rate, rng);
-  constexpr Index block = 4096, values = Dropping<T>::values, words = Dropping<T>::words;
+  const DropoutMask<T> drop(rate, rng);
+  constexpr Index block = 4096, values = DropoutMask<T>::values, words = DropoutMask<T>::words;
   static_assert(block % values == 0);
   parallel_for((x.size() + block - 1) / block, [&](Index task) {
     const Index last = std::min(x.size(), (task + 1) * block);

@@ -28,13 +28,15 @@ struct Silu {
 };
 
 /// dy silu'(x), silu'(x) = s (1 + x (1 - s)) with s = sigmoid(x).
-struct SiluBackward {
+template <class SigmoidOf>
+struct SiluBackwardBy {
   template <class P>
   P operator()(const P& dy, const P& x) const {
-    const P s = Sigmoid()(x);
+    const P s = SigmoidOf()(x);
     return dy * s * (P(1) + x * (P(1) - s));
   }
 };
+using SiluBackward = SiluBackwardBy<Sigmoid>;
 
 struct Gelu {
   template <class P>

@@ -42,6 +42,7 @@ const Case cases[] = {
     {1, 3, 130, 35, 20, 3, same},
     {2, 12, 12, 33, 34, 4, {1, {2, 1, 1, 3}}},
     {2, 6, 9, 3, 130, 3, {}},
+    {2, 3, 0, 5, 4, 3, {1, Padding::same(2)}},
 };
 
 /// Forward and gradients against the plain loops, at this thread's precision.

@@ -9,9 +9,10 @@
 
 namespace ddpm::DDPM_ABI {
 
-/// y = out(attention(qkv(norm(x)))) + x, for 1x1 convolutions: without gradients, in bfloat16 on
+/// y = out(attention(qkv(norm(x)))) + x, for x (N, H, W, C) and weights qkv (1, 1, C, 3 C) and out
+/// (1, 1, C, C), with biases (3 C) and (C): without gradients, in bfloat16 on
 /// AMX, with maps in bfloat16 between them. Undefined where that cannot be; the ops one by one then
-/// give it.
+/// give it. Throws PreconditionError if shapes disagree.
 template <class T>
 Variable<T> rounded_attention_block([[maybe_unused]] const Variable<T>& x,
                                     [[maybe_unused]] const NormalisedConv<T>& qkv,

@@ -12,7 +12,7 @@ namespace ddpm::DDPM_ABI {
 /// What group_norm() takes beside x.
 template <class T>
 struct Normalisation {
-  const Variable<T>&gamma, &beta;
+  Variable<T> gamma, beta;  ///< (C)
   Index groups;
   T eps;
   Activation activation;
@@ -22,8 +22,8 @@ struct Normalisation {
 template <class T>
 struct NormalisedConv {
   Normalisation<T> norm;
-  const Variable<T>&w, &bias;
-  const ConvGeometry& geometry;
+  Variable<T> w, bias;
+  ConvGeometry geometry;
 };
 
 #ifdef DDPM_AMX
@@ -119,9 +119,11 @@ inline Variable<float> rounded_norm_conv2d(const NormConv& op, const Variable<fl
 }  // namespace detail
 #endif
 
-/// conv2d(group_norm([x | skip]), w, bias, geometry, residual). In bfloat16 on AMX what lies
-/// between the two is written rounded, at once, and kept until backward in place of floats. Throws
-/// PreconditionError as they do.
+/// conv2d(group_norm([x | skip]), w, bias, geometry, residual).
+///   x (N, H, W, A); skip (N, H, W, B), or undefined; w (KH, KW, A + B, C_out)
+///   bias, residual  as conv2d() takes them
+/// In bfloat16 on AMX what lies between the two is written rounded, at once, and kept until
+/// backward in place of floats. Throws PreconditionError as they do.
 template <class T>
 Variable<T> norm_conv2d(const Variable<T>& x, const Variable<T>& skip, const Normalisation<T>& norm,
                         const Variable<T>& w, const Variable<T>& bias, const ConvGeometry& geometry,

@@ -254,7 +254,10 @@ class RoundedResidualBlock {
 }  // namespace detail
 #endif
 
-/// The block as one op, in bfloat16 on AMX. Undefined where that cannot be; the ops one by one then
+/// The block as one op, in bfloat16 on AMX.
+///   x (N, H, W, A); skip (N, H, W, B), or undefined; `first` from A + B channels to C, its bias
+///   (C) or (N, C), `second` from C to C; the result is (N, H, W, C)
+/// Undefined where that cannot be; the ops one by one then
 /// give it. Keeps x, skip and maps in bfloat16 alive until backward.
 /// Throws PreconditionError if shapes disagree, as those ops do.
 template <class T>

@@ -5,7 +5,7 @@
 #pragma once
 
 #include "ddpm/kernels/amx_attention.hpp"
-#include "ddpm/kernels/conv/amx/weight_gradient.hpp"
+#include "ddpm/kernels/conv/amx/blocked_map.hpp"
 
 #ifdef DDPM_AMX
 

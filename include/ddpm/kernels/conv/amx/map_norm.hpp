@@ -130,9 +130,8 @@ class BlockNorm {
     const Bfloat16Pair* x = row(map_, h, half);
     float* du = row(dy, h, half);
     for (Index w = 0; w < map_.layout().W; ++w, x += side, du += C) {
-      const P xhat = (simd::load_rounded(x) - m) * r, u = simd::fma(xhat, a, b);
-      const P s = simd::coarse_sigmoid(u);
-      const P g = simd::load(du) * s * (P(1.0F) + u * (P(1.0F) - s));
+      const P xhat = (simd::load_rounded(x) - m) * r;
+      const P g = CoarseSiluBackward()(simd::load(du), simd::fma(xhat, a, b));
       du_sum += g;
       xhat_sum = simd::fma(g, xhat, xhat_sum);
       simd::store(du, g);
@@ -187,7 +186,7 @@ inline void normalise_map_backward(const BlockedMap& map, const MapNorm& norm, V
 
 /// dropout() of a map of whole blocks, in place: it drops the values that it drops of floats.
 inline void drop_from_map(const BlockedMap& map, double rate, const Rng& rng) {
-  using Drop = Dropping<float>;
+  using Drop = DropoutMask<float>;
   const Drop drop(rate, rng);
   const PaddedLayout& at = map.layout();
   const Index C = map.blocks() * block_channels, pixels = at.H * at.W, size = at.N * pixels * C;

@@ -10,12 +10,14 @@
 
 namespace ddpm::DDPM_ABI::kernels::amx {
 
-/// As exact as its result, which is rounded, can show.
-struct CoarseSilu {
-  simd::Pack<float> operator()(const simd::Pack<float>& x) const {
-    return x * simd::coarse_sigmoid(x);
-  }
+// SiLU and its derivative, as exact as a result that is rounded can show.
+struct CoarseSigmoid {
+  simd::Pack<float> operator()(const simd::Pack<float>& x) const { return simd::coarse_sigmoid(x); }
 };
+struct CoarseSilu {
+  simd::Pack<float> operator()(const simd::Pack<float>& x) const { return x * CoarseSigmoid()(x); }
+};
+using CoarseSiluBackward = SiluBackwardBy<CoarseSigmoid>;
 
 /// Where group_norm_to() puts packs of 16 channels that lie in one block.
 struct NormalisedMap {

@@ -16,30 +16,6 @@
 
 namespace ddpm::DDPM_ABI::kernels::amx {
 
-/// Where the values of a pair come from: of the lower or upper half of two lines.
-inline simd::PairPack half_places(Index half) {
-  alignas(64) static constexpr auto places = [] {
-    std::array<std::array<std::uint16_t, 32>, 2> result{};
-    for (std::uint16_t h = 0; h < 2; ++h)
-      for (std::uint16_t c = 0; c < 16; ++c) {
-        result[h][std::size_t{2} * c] = static_cast<std::uint16_t>(16 * h + c);
-        result[h][std::size_t{2} * c + 1] = static_cast<std::uint16_t>(32 + 16 * h + c);
-      }
-    return result;
-  }();
-  return _mm512_load_si512(places[static_cast<std::size_t>(half)].data());
-}
-
-/// Two positions' values of 16 channels, a half of their lines, as pairs.
-inline simd::PairPack pair_lines(const simd::PairPack& first, const simd::PairPack& second,
-                                 const simd::PairPack& places) {
-  return _mm512_permutex2var_epi16(first, places, second);
-}
-inline simd::PairPack pair_lines(const Bfloat16Pair* first, const Bfloat16Pair* second,
-                                 Index half) {
-  return pair_lines(simd::load(first), simd::load(second), half_places(half));
-}
-
 /// dy as the left factor of tiles: (16 columns, steps of 32 positions, 16 columns, 16 pairs).
 class TurnedMap {
  public:
