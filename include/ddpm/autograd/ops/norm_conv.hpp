@@ -80,7 +80,7 @@ inline kernels::amx::BlockedMap conv_map(const NormConv& op, const kernels::amx:
   const kernels::amx::BlockedMap result(op.window, op.y[3]);
   kernels::amx::convolve(
       kernels::amx::Term(op.window, map, kernels::amx::fixed_or_fresh(w.value())),
-      kernels::amx::ToMap{result, bias.value()});
+      kernels::amx::ToMap(result, bias.value()));
   return result;
 }
 

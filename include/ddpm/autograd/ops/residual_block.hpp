@@ -67,7 +67,7 @@ class RoundedResidualBlock {
     const bool same_size = !geometry1_.enlarges() && !geometry2_.enlarges() &&
                            kernels::conv2d_shape(conv1_.y, w2_.shape(), geometry2_) == conv1_.y &&
                            one.OH == one.H && one.OW == one.W;
-    const bool same_positions = one.rows == two.rows && one.pitch == two.pitch &&
+    const bool same_positions = one.same_positions(two) &&
                                 one.before == two.before && one.behind == two.behind &&
                                 2 * one.before == one.behind;
     return silu_ && same_size && same_positions && conv1_.rounds(A, groups1_, C_out) &&
@@ -155,7 +155,7 @@ class RoundedResidualBlock {
       terms.emplace_back(ends[part], fixed_or_fresh(shortcut_rows(shortcut_.w.value(), part)));
     const kernels::Epilogue<float> epilogue{bias, ends.empty() ? x_.value().data() : nullptr,
                                             y.data()};
-    kernels::amx::convolve(terms, kernels::amx::ToFloats{epilogue, y.dim(3)});
+    kernels::amx::convolve(terms, kernels::amx::ToFloats(epilogue, y.dim(3)));
     return y;
   }
 
@@ -237,7 +237,7 @@ class RoundedResidualBlock {
     const TileWeights weights = TileWeights::turned(shortcut_rows(shortcut_.w.value(), part));
     const kernels::Epilogue<float> epilogue{{}, so_far.data(), result.data()};
     kernels::amx::convolve(kernels::amx::Term(rounded_dy, weights),
-                           kernels::amx::ToFloats{epilogue, end.dim(3)});
+                           kernels::amx::ToFloats(epilogue, end.dim(3)));
     return result;
   }
 

@@ -5,7 +5,8 @@
 //
 // Rows of pixels follow each other with a border of zeros between them, and so do images, so that a
 // tap of a kernel lies equally far from every pixel: 16 pixels of a tap are 16 lines in a row, and
-// there are no pointers and no copies.
+// there are no pointers and no copies. Where a row is shorter than a tile, the pixels of some
+// images alternate, so that no tile holds a piece of the border.
 //
 // SPDX-License-Identifier: MIT
 #pragma once
@@ -17,15 +18,17 @@
 
 namespace ddpm::DDPM_ABI::kernels::amx {
 
-/// The most positions whose sums are computed at once: six tiles. (Two are left for the operands.)
-inline constexpr Index position_group = 6 * side;
+/// The most tiles of positions whose sums are computed at once. (Two are left for the operands.)
+inline constexpr Index tile_group = 6, position_group = tile_group * side;
 
 /// Where the pixels of a window lie; for windows of stride 1, see can_turn().
 ///
-/// Output (n, oh, ow) has the position (n rows + oh) pitch + ow, and sees through tap (kh, kw) what
-/// is stored kh pitch + kw further on.
+/// Output (n, oh, ow) has the position ((n / images rows + oh) pitch + ow) images + n % images, and
+/// sees through tap (kh, kw) what is stored (kh pitch + kw) images further on.
 struct PaddedLayout {
-  Index N, H, W, OH, OW, rows, pitch, before, behind;
+  Index N, H, W, OH, OW, rows, pitch;
+  Index images;  ///< that alternate
+  Index before, behind;
 
   explicit PaddedLayout(const Window& g)
       : N(g.N),
@@ -35,14 +38,37 @@ struct PaddedLayout {
         OW(g.OW),
         rows(g.H + std::max(g.padding.top, g.padding.bottom)),
         pitch(g.W + std::max(g.padding.left, g.padding.right)),
-        before(g.padding.top * pitch + g.padding.left),
-        behind((g.KH - 1) * pitch + g.KW - 1) {}
+        images(alternating()),
+        before((g.padding.top * pitch + g.padding.left) * images),
+        behind(((g.KH - 1) * pitch + g.KW - 1) * images) {}
 
   Index positions() const { return N * rows * pitch; }
-  /// Lines of a block: all positions, a group that has begun, and what its last one sees.
+  /// Lines of a block: all positions, a tile and a chunk that have begun, and what they see.
   Index lines() const { return positions() + position_group + behind; }
-  /// The line of pixel (0, h) of image n.
-  Index line(Index n, Index h) const { return before + (n * rows + h) * pitch; }
+  /// The line of pixel (0, h) of image n; the next pixel's is `images` further on.
+  Index line(Index n, Index h) const { return before + place(n, h); }
+
+  /// Pixels of a row, and rows of an image, that tiles of 16 positions go over: without the border
+  /// if no tile then holds pieces of two rows.
+  Index tiled_width() const { return skips_border() ? OW : pitch; }
+  Index tiled_rows() const { return skips_border() ? OH : rows; }
+  Index tiles() const { return (N * tiled_rows() * tiled_width() + side - 1) / side; }
+
+  bool same_positions(const PaddedLayout& o) const {
+    return N == o.N && rows == o.rows && pitch == o.pitch && images == o.images;
+  }
+
+ private:
+  bool bordered() const { return rows > OH || pitch > OW; }
+  bool skips_border() const { return OW * images % side == 0; }
+  Index place(Index n, Index h) const {
+    return (n / images * rows + h) * pitch * images + n % images;
+  }
+  Index alternating() const {
+    Index together = 1;
+    while (OW * together % side != 0 && together < side) together *= 2;
+    return bordered() && OW * together % side == 0 && N % together == 0 ? together : 1;
+  }
 };
 
 /// The channels of a map as AMX reads them. Copies alias.
@@ -68,7 +94,7 @@ class BlockedMap {
       for (Index row = task * together; row < std::min(rows, (task + 1) * together); ++row) {
         const Index n = row / g.H, h = row % g.H, line = layout_.line(n, h);
         for (Index w = 0; w < g.W; ++w)
-          round_pixel(x.data + map.stored_pixel(n, h, w) * C, C, line + w);
+          round_pixel(x.data + map.stored_pixel(n, h, w) * C, C, line + w * layout_.images);
       }
     });
   }
@@ -86,10 +112,10 @@ class BlockedMap {
     };
     const PaddedLayout& at = layout_;
     clear(0, at.before);
-    for (Index n = 0; n < at.N; ++n) {
+    for (Index n = 0; n < at.N; n += at.images) {
       for (Index h = 0; h < at.H && at.W < at.pitch; ++h)
-        clear(at.line(n, h) + at.W, at.line(n, h + 1));
-      clear(at.line(n, at.H), at.line(n + 1, 0));
+        clear(at.line(n, h) + at.W * at.images, at.line(n, h + 1));
+      clear(at.line(n, at.H), at.line(n + at.images, 0));
     }
     clear(at.line(at.N, 0), at.lines());
   }
@@ -134,8 +160,9 @@ struct Taps {
   Index lines[max_conv_taps];
 
   explicit Taps(const Window& g) : count(g.taps()) {
-    const Index pitch = PaddedLayout(g).pitch;
-    for (Index tap = 0; tap < count; ++tap) lines[tap] = tap / g.KW * pitch + tap % g.KW;
+    const PaddedLayout at(g);
+    for (Index tap = 0; tap < count; ++tap)
+      lines[tap] = (tap / g.KW * at.pitch + tap % g.KW) * at.images;
   }
   /// Each pixel of the map sees only itself.
   explicit Taps(const BlockedMap& map) : count(1), lines{map.layout().before} {}

@@ -32,14 +32,131 @@ struct Term {
   Term(const BlockedMap& of, const TileWeights& by) : map(of), taps(of), weights(by) {}
 };
 
-/// sums (16 Tiles, 16) of the positions from `first` on, and a panel of the weights, which are
-/// prefetched `ahead` tiles ahead. The more tiles, the less often a weight comes from the
-/// second-level cache.
-template <int Tiles>
-[[gnu::noinline]] void multiply_positions(std::span<const Term> terms, Index first, Index panel,
-                                          Index ahead, float* sums) {
+/// Steps through the tiles of positions.
+class TileWalk {
+ public:
+  TileWalk(const PaddedLayout& at, Index tile)
+      : at_(at), width_(at.tiled_width()), rows_(at.tiled_rows()), step_(side / at.images) {
+    const Index pixel = tile * step_;
+    n_ = pixel / (width_ * rows_);
+    h_ = pixel / width_ % rows_;
+    w_ = pixel % width_;
+  }
+
+  /// Of the next pixel.
+  Index position() const { return ((n_ * at_.rows + h_) * at_.pitch + w_) * at_.images; }
+
+  /// Calls f(pixels, n, h, w) for what the tile holds of each row, and steps behind it.
+  template <class F>
+  void for_each_part(const F& f) {
+    for (Index left = step_; left > 0;) {
+      const Index here = std::min(left, width_ - w_);
+      f(here, n_, h_, w_);
+      left -= here;
+      w_ += here;
+      if (w_ < width_) return;
+      w_ = 0;
+      if (++h_ == rows_) h_ = 0, ++n_;
+    }
+  }
+
+ private:
+  const PaddedLayout& at_;
+  Index width_, rows_, step_;
+  Index n_, h_, w_;
+};
+
+/// Some tiles of positions, and the pixels in them.
+class TileGroup {
+ public:
+  /// Pixels of an image that follow each other. Their sums and positions are `step` apart.
+  struct Run {
+    Index count, step;
+    Index row, position;  ///< of the first one: its row of the group's sums
+    Index image, pixel;   ///< pixel of y
+  };
+
+  /// The next `count` tiles.
+  void locate(const PaddedLayout& at, TileWalk& walk, Index count) {
+    count_ = count;
+    size_ = 0;
+    for (Index tile = 0, row = 0; tile < count; ++tile) {
+      const Index first = positions_[tile] = walk.position(), before = row;
+      first_run_[tile] = size_;
+      walk.for_each_part([&](Index pixels, Index n, Index h, Index w) {
+        const Index valid = h < at.OH && n * at.images < at.N ? std::min(pixels, at.OW - w) : 0;
+        for (Index i = 0; i < at.images && valid > 0; ++i) {
+          const Index image = n * at.images + i;
+          runs_[size_++] = {valid,   at.images,
+                            row + i, first + row - before + i,
+                            image,   (image * at.OH + h) * at.OW + w};
+        }
+        row += pixels * at.images;
+      });
+    }
+    first_run_[count] = size_;
+    for (Index tile = count; tile < tile_group; ++tile) positions_[tile] = positions_[count - 1];
+  }
+
+  Index count() const { return count_; }
+  /// The first position of each tile; behind the last one that position again.
+  const Index* positions() const { return positions_; }
+  std::span<const Run> runs(Index tile) const {
+    return {runs_ + first_run_[tile], runs_ + first_run_[tile + 1]};
+  }
+
+ private:
+  Index positions_[tile_group], first_run_[tile_group + 1];
+  Index count_ = 0, size_ = 0;
+  Run runs_[position_group];
+};
+
+/// Sums of a group that wait to be written: a tile after the other, while the tiles multiply the
+/// next ones.
+template <class To>
+class Waiting {
+ public:
+  explicit Waiting(const To& to) : to_(to) {}
+
+  /// From now on those of 16 columns of a group. All before must have been written.
+  void start(const TileGroup& where, const float* sums, Index column) {
+    group_ = &where;
+    next_ = 0;
+    count_ = where.count();
+    sums_ = sums;
+    column_ = column;
+  }
+  Index count() const { return count_ - next_; }
+  [[gnu::always_inline]] void write_tile() {
+    if (next_ == count_) return;
+    for (const auto& run : group_->runs(next_++)) to_.write(run, sums_ + run.row * side, column_);
+  }
+  void finish() {
+    while (count() > 0) write_tile();
+  }
+
+ private:
+  const To& to_;
+  const TileGroup* group_ = nullptr;
+  Index next_ = 0, count_ = 0;  ///< tiles
+  const float* sums_ = nullptr;
+  Index column_ = 0;
+};
+
+/// sums (16 Tiles, 16) of a group and a panel of the weights, which are prefetched `ahead` tiles
+/// ahead. The more tiles, the less often a weight comes from the second-level cache.
+template <int Tiles, class To>
+[[gnu::noinline]] void multiply_positions(std::span<const Term> terms, const TileGroup& where,
+                                          Index panel, Index ahead, float* sums,
+                                          Waiting<To>& waiting) {
   constexpr long line_bytes = 64;
   constexpr Index tile = side * side;
+  Index steps = 0;
+  for (const Term& term : terms) steps += term.map.blocks() * term.taps.count;
+  const Index to_write = waiting.count();
+  Index due = 0;  // in steps
+  Index at[tile_group];
+  for (Index i = 0; i < tile_group; ++i) at[i] = where.positions()[i] * side;
   asm volatile("" ::: "memory");  // the intrinsics do not tell the compiler that they read
   _tile_zero(0);
   _tile_zero(1);
@@ -51,28 +168,30 @@ template <int Tiles>
     const Bfloat16Pair* weights = term.weights.tile(panel, 0, 0);
     for (Index block = 0; block < term.map.blocks(); ++block)
       for (Index tap = 0; tap < term.taps.count; ++tap, weights += tile) {
-        const Bfloat16Pair* rows = term.map.line(block, first + term.taps.lines[tap]);
+        const Bfloat16Pair* rows = term.map.line(block, term.taps.lines[tap]);
         for (Index row = 0; row < side; ++row)
           __builtin_prefetch(weights + ahead * tile + row * side);
         _tile_loadd(7, weights, line_bytes);
-        _tile_loadd(6, rows, line_bytes);
+        _tile_loadd(6, rows + at[0], line_bytes);
         _tile_dpbf16ps(0, 6, 7);
-        _tile_loadd(6, rows + 1 * tile, line_bytes);
+        _tile_loadd(6, rows + at[1], line_bytes);
         _tile_dpbf16ps(1, 6, 7);
         if constexpr (Tiles > 2) {
-          _tile_loadd(6, rows + 2 * tile, line_bytes);
+          _tile_loadd(6, rows + at[2], line_bytes);
           _tile_dpbf16ps(2, 6, 7);
-          _tile_loadd(6, rows + 3 * tile, line_bytes);
+          _tile_loadd(6, rows + at[3], line_bytes);
           _tile_dpbf16ps(3, 6, 7);
         }
         if constexpr (Tiles > 4) {
-          _tile_loadd(6, rows + 4 * tile, line_bytes);
+          _tile_loadd(6, rows + at[4], line_bytes);
           _tile_dpbf16ps(4, 6, 7);
-          _tile_loadd(6, rows + 5 * tile, line_bytes);
+          _tile_loadd(6, rows + at[5], line_bytes);
           _tile_dpbf16ps(5, 6, 7);
         }
+        for (due += to_write; due >= steps; due -= steps) waiting.write_tile();
       }
   }
+  waiting.finish();
   _tile_stored(0, sums, line_bytes);
   _tile_stored(1, sums + 1 * tile, line_bytes);
   if constexpr (Tiles > 2) {
@@ -86,73 +205,46 @@ template <int Tiles>
   asm volatile("" ::: "memory");
 }
 
-/// The positions of a group that are pixels, in runs that follow each other in y.
-class PixelRuns {
+/// Writes sums to y of an epilogue.
+class ToFloats {
  public:
-  struct Run {
-    Index first, count;  ///< within the group
-    Index image, pixel;
-  };
+  ToFloats(const Epilogue<float>& epilogue, Index C) : epilogue_(epilogue), C_(C) {}
 
-  /// Those of positions [first, first + count).
-  void locate(const PaddedLayout& at, Index first, Index count) {
-    const PixelWalk start(first, at.rows, at.pitch);
-    Index n = start.n, h = start.h, w = start.w;
-    size_ = 0;
-    for (Index p = 0; p < count; p += at.pitch - w, w = 0) {
-      if (h < at.OH && w < at.OW)
-        runs_[size_++] = {p, std::min(at.OW - w, count - p), n, (n * at.OH + h) * at.OW + w};
-      if (p + at.pitch - w >= count) return;
-      if (++h == at.rows) h = 0, ++n;
-    }
+  void write(const TileGroup::Run& run, const float* sums, Index column) const {
+    const Index place = run.pixel * C_ + column, valid = std::min(side, C_ - column);
+    const float* bias = epilogue_.bias_of(run.image);
+    const auto added = bias ? simd::load_partial(bias + column, valid) : simd::Pack<float>(0.0F);
+    const float* residual = epilogue_.residual_at(place);
+    float* y = epilogue_.y + place;
+    for (Index i = 0; i < run.count; ++i, sums += run.step * side, y += C_)
+      write_sums<float>(simd::load(sums) + added, valid, nullptr,
+                        residual ? residual + i * C_ : nullptr, y);
   }
-  const Run* begin() const { return runs_; }
-  const Run* end() const { return runs_ + size_; }
 
  private:
-  Run runs_[position_group];
-  Index size_ = 0;
-};
-
-/// Writes sums to y of an epilogue.
-struct ToFloats {
-  const Epilogue<float>& epilogue;
-  Index C;  ///< columns of y
-
-  /// The group's from position `first` on, 16 columns from `column` on.
-  void write(const PixelRuns& runs, const float* sums, Index, Index column) const {
-    const Index valid = std::min(side, C - column);
-    for (const auto& run : runs) {
-      const float* from = sums + run.first * side;
-      const Index place = run.pixel * C + column;
-      const float* residual = epilogue.residual_at(place);
-      float* y = epilogue.y + place;
-      const float* bias = epilogue.bias_of(run.image);
-      const auto added = bias ? simd::load_partial(bias + column, valid) : simd::Pack<float>(0.0F);
-      for (Index i = 0; i < run.count; ++i, from += side, y += C)
-        write_sums<float>(simd::load(from) + added, valid, nullptr,
-                          residual ? residual + i * C : nullptr, y);
-    }
-  }
+  const Epilogue<float>& epilogue_;
+  Index C_;  ///< columns of y
 };
 
 /// Writes sums plus a bias, rounded, to a map of the same positions, of whole blocks.
-struct ToMap {
-  const BlockedMap& map;
-  View<const float> bias;  ///< (C) or (N, C)
+class ToMap {
+ public:
+  /// bias (C) or (N, C).
+  ToMap(const BlockedMap& map, View<const float> bias)
+      : map_(map), bias_(bias.data), next_image_(bias.shape.rank() == 2 ? bias.dim(1) : 0) {}
 
-  void write(const PixelRuns& runs, const float* sums, Index first, Index column) const {
-    const Index before = map.layout().before;
-    for (const auto& run : runs) {
-      const float* of_image = bias.data + (bias.shape.rank() == 2 ? run.image * bias.dim(1) : 0);
-      const auto added = simd::load(of_image + column);
-      const float* from = sums + run.first * side;
-      Bfloat16Pair* to = map.line(column / block_channels, before + first + run.first) +
-                         column % block_channels / 2;
-      for (Index i = 0; i < run.count; ++i, from += side, to += side)
-        simd::store_rounded(to, simd::load(from) + added);
-    }
+  void write(const TileGroup::Run& run, const float* sums, Index column) const {
+    const auto added = simd::load(bias_ + run.image * next_image_ + column);
+    Bfloat16Pair* to = map_.line(column / block_channels, map_.layout().before + run.position) +
+                       column % block_channels / 2;
+    for (Index i = 0; i < run.count; ++i, sums += run.step * side, to += run.step * side)
+      simd::store_rounded(to, simd::load(sums) + added);
   }
+
+ private:
+  const BlockedMap& map_;
+  const float* bias_;
+  Index next_image_;
 };
 
 /// Sums terms whose maps have the same positions, to `to`. Pixels that see only themselves are
@@ -162,28 +254,33 @@ void convolve(std::span<const Term> terms, const To& to) {
   constexpr Index task_groups = 6, wanted_tasks = 16;
   constexpr Index from_memory = 12, from_cache = 1;  // so far ahead weights are prefetched
   const PaddedLayout& at = terms[0].map.layout();
-  const Index positions = at.positions(), panels = terms[0].weights.panels();
-  const Index together = terms[0].taps.count > 1 ? position_group : 4 * side;
-  const Index groups = (positions + together - 1) / together;
+  const Index tiles = at.tiles(), panels = terms[0].weights.panels();
+  const Index together = terms[0].taps.count > 1 ? tile_group : 4;
+  const Index groups = (tiles + together - 1) / together;
   const Index runs = (groups + task_groups - 1) / task_groups;
   if (runs == 0) return;
   const Index parts = std::clamp<Index>(wanted_tasks / runs, 1, panels);
   parallel_for(runs * parts, [&](Index task) {
-    const Tiles tiles;
-    alignas(64) float sums[position_group * side];
-    PixelRuns pixels;
-    const Index run = task / parts, part = task % parts;
-    for (Index i = run * groups / runs; i < (run + 1) * groups / runs; ++i) {
-      const Index first = i * together, count = std::min(together, positions - first);
-      pixels.locate(at, first, count);
-      const auto multiply = count > 4 * side   ? multiply_positions<6>
-                            : count > 2 * side ? multiply_positions<4>
-                                               : multiply_positions<2>;
+    const Tiles use;
+    alignas(64) float sums[2][position_group * side];
+    TileGroup located[2];
+    Waiting waiting(to);
+    const Index run = task / parts, part = task % parts, first = run * groups / runs;
+    TileWalk walk(at, first * together);
+    Index turn = 0;
+    for (Index i = first; i < (run + 1) * groups / runs; ++i) {
+      TileGroup& where = located[i % 2];
+      where.locate(at, walk, std::min(together, tiles - i * together));
+      const auto multiply = where.count() > 4   ? multiply_positions<6, To>
+                            : where.count() > 2 ? multiply_positions<4, To>
+                                                : multiply_positions<2, To>;
       for (Index panel = part * panels / parts; panel < (part + 1) * panels / parts; ++panel) {
-        multiply(terms, first, panel, i == run * groups / runs ? from_memory : from_cache, sums);
-        to.write(pixels, sums, first, panel * side);
+        turn ^= 1;
+        multiply(terms, where, panel, i == first ? from_memory : from_cache, sums[turn], waiting);
+        waiting.start(where, sums[turn], panel * side);
       }
     }
+    waiting.finish();
   });
 }
 
@@ -196,7 +293,7 @@ void convolve(const Term& term, const To& to) {
 /// Writes epilogue.y, conv(x) for x (N, H, W, C_in) as a map of that window.
 inline void forward(const Window& g, const BlockedMap& x, const TileWeights& w,
                     const Epilogue<float>& epilogue) {
-  convolve(Term(g, x, w), ToFloats{epilogue, w.columns()});
+  convolve(Term(g, x, w), ToFloats(epilogue, w.columns()));
 }
 
 }  // namespace ddpm::DDPM_ABI::kernels::amx

@@ -53,7 +53,7 @@ class BlockNorm {
       const P m = simd::load(mean + c), a = simd::load(factor + c), b = simd::load(beta() + c);
       const Bfloat16Pair* from = row(map_, h, half);
       Bfloat16Pair* target = row(to, h, half);
-      for (Index w = 0; w < map_.layout().W; ++w, from += side, target += side)
+      for (Index w = 0; w < map_.layout().W; ++w, from += next(), target += next())
         simd::store_rounded(target, CoarseSilu()(simd::fma(simd::load_rounded(from) - m, a, b)));
     });
   }
@@ -89,6 +89,8 @@ class BlockNorm {
     kernels::detail::spread_group_means(size_, values_, block_channels, values);
   }
 
+  /// From a pixel to the next one of its row.
+  Index next() const { return map_.layout().images * side; }
   /// The first pixel of a row, at a half of the block's channels.
   Bfloat16Pair* row(const BlockedMap& map, Index h, Index half) const {
     return map.line(block_, map.layout().line(n_, h)) + half * side / 2;
@@ -112,7 +114,7 @@ class BlockNorm {
       const P g = simd::load(given + half * side);
       const Bfloat16Pair* line = row(map_, h, half);
       P of_row(0.0F);
-      for (Index w = 0; w < map_.layout().W; ++w, line += side)
+      for (Index w = 0; w < map_.layout().W; ++w, line += next())
         of_row += term(simd::load_rounded(line), g);
       total[half] += of_row;
     });
@@ -129,7 +131,7 @@ class BlockNorm {
     P du_sum(0.0F), xhat_sum(0.0F);
     const Bfloat16Pair* x = row(map_, h, half);
     float* du = row(dy, h, half);
-    for (Index w = 0; w < map_.layout().W; ++w, x += side, du += C) {
+    for (Index w = 0; w < map_.layout().W; ++w, x += next(), du += C) {
       const P xhat = (simd::load_rounded(x) - m) * r;
       const P g = CoarseSiluBackward()(simd::load(du), simd::fma(xhat, a, b));
       du_sum += g;
@@ -150,7 +152,7 @@ class BlockNorm {
     const Bfloat16Pair* x = row(map_, h, half);
     const float* du = row(dy, h, half);
     Bfloat16Pair* to = row(dx, h, half);
-    for (Index w = 0; w < map_.layout().W; ++w, x += side, du += C, to += side) {
+    for (Index w = 0; w < map_.layout().W; ++w, x += next(), du += C, to += next()) {
       const P xhat = (simd::load_rounded(x) - m) * r;
       const P value = r * (simd::load(du) * a - simd::fma(xhat, m2, m1));
       total += value;
@@ -197,8 +199,8 @@ inline void drop_from_map(const BlockedMap& map, double rate, const Rng& rng) {
       const Index i = number * Drop::values + k, pixel = i / C;
       if (i >= size) return;
       const Index within = pixel % pixels;
-      Bfloat16Pair* line =
-          map.line(i % C / block_channels, at.line(pixel / pixels, within / at.W) + within % at.W);
+      Bfloat16Pair* line = map.line(i % C / block_channels, at.line(pixel / pixels, within / at.W) +
+                                                                within % at.W * at.images);
       const float* numbers = drawn[k / Drop::words] + k % Drop::words;
       for (Index half = 0; half < 2; ++half, line += side / 2, numbers += side)
         simd::store_rounded(line, drop(simd::load_rounded(line), simd::load(numbers)));

@@ -24,8 +24,8 @@ struct NormalisedMap {
   using Silu = CoarseSilu;
 
   const BlockedMap& map;
-  Index width = map.layout().W;                    ///< pixels that follow each other
-  static constexpr Index stride = block_channels;  ///< values
+  Index width = map.layout().W;                         ///< pixels that follow each other
+  Index stride = block_channels * map.layout().images;  ///< values
 
   std::uint16_t* at(Index n, Index pixel, Index channel) const {
     Bfloat16Pair* line = map.line(channel / block_channels, map.layout().line(n, pixel / width));

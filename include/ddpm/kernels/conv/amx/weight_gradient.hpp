@@ -144,7 +144,7 @@ inline void weight_gradient(const Taps& taps, const BlockedMap& x, Index C_in, c
 inline void backward(const Window& g, View<const float> dy, const BlockedMap& x,
                      View<const float> w, float* dx, float* dw) {
   const PaddedLayout here(g), there(turned(g));
-  const bool same_positions = here.rows == there.rows && here.pitch == there.pitch;
+  const bool same_positions = here.same_positions(there);
   const Window own = dx || same_positions ? turned(g) : aligned(g);
   const BlockedMap map(own, dy);
   if (dx) forward(own, map, TileWeights::turned(w), {{}, nullptr, dx});
