@@ -40,12 +40,13 @@ class OuterSums {
   const Index row_tiles, column_tiles;  ///< even
 
   /// Adds the products of `steps` times 16 units to two by two tiles of a tap.
-  ///   turned  two tiles of columns, turned_stride units apart: a step's 16 columns by 16 units
-  ///   left    the units of the first tile of rows, left_stride units apart
-  ///   second  how far the second tile of rows is from there
+  ///   turned   two tiles of columns, turned_stride units apart: a step's 16 columns by 16 units
+  ///   left     the units of the first tile of rows, left_stride units apart
+  ///   second   how far the second tile of rows is from there
+  ///   offsets  where in `left` each step's units begin
   [[gnu::noinline]] void multiply(Index tap, Index column_tile, Index row_tile, const U* turned,
                                   Index turned_stride, const U* left, Index left_stride,
-                                  Index second, Index steps) const {
+                                  Index second, const Index* offsets, Index steps) const {
     constexpr long tile_bytes = 64;
     float* sums = sum(tap, column_tile, row_tile);
     float* next = sums + row_tiles * tile;
@@ -54,11 +55,12 @@ class OuterSums {
     _tile_loadd(1, sums + tile, tile_bytes);
     _tile_loadd(2, next, tile_bytes);
     _tile_loadd(3, next + tile, tile_bytes);
-    for (Index k = 0; k < steps; ++k, turned += tile, left += side * left_stride) {
-      _tile_loadd(6, left, left_stride * 4);
+    for (Index k = 0; k < steps; ++k, turned += tile) {
+      const U* units = left + offsets[k];
+      _tile_loadd(6, units, left_stride * 4);
       _tile_loadd(4, turned, tile_bytes);
       _tile_dpbf16ps(0, 4, 6);
-      _tile_loadd(7, left + second, left_stride * 4);
+      _tile_loadd(7, units + second, left_stride * 4);
       _tile_dpbf16ps(1, 4, 7);
       _tile_loadd(5, turned + turned_stride, tile_bytes);
       _tile_dpbf16ps(2, 5, 6);
@@ -115,6 +117,8 @@ class OuterTask {
   void add_terms(Index first, Index last, LocateOuter<float> locate) {
     const Tiles tiles;
     const Index width = sums_.row_tiles * side;
+    Index offsets[chunk_units / side];
+    for (Index k = 0; k < chunk_units / side; ++k) offsets[k] = k * side * width;
     for (Index p = first; p < last; p += chunk) {
       const Index count = std::min(chunk, last - p);
       turn(p, count);
@@ -125,7 +129,7 @@ class OuterTask {
         for (Index c = 0; c < sums_.column_tiles; c += 2)
           for (Index r = 0; r < sums_.row_tiles; r += 2)
             sums_.multiply(tap, c, r, turned_.data() + c * chunk_units * side, chunk_units * side,
-                           left_.data() + r * side, width, side, steps);
+                           left_.data() + r * side, width, side, offsets, steps);
       }
     }
   }

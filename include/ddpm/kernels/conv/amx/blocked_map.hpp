@@ -48,27 +48,67 @@ struct PaddedLayout {
   /// The line of pixel (0, h) of image n; the next pixel's is `images` further on.
   Index line(Index n, Index h) const { return before + place(n, h); }
 
-  /// Pixels of a row, and rows of an image, that tiles of 16 positions go over: without the border
-  /// if no tile then holds pieces of two rows.
-  Index tiled_width() const { return skips_border() ? OW : pitch; }
-  Index tiled_rows() const { return skips_border() ? OH : rows; }
-  Index tiles() const { return (N * tiled_rows() * tiled_width() + side - 1) / side; }
-
   bool same_positions(const PaddedLayout& o) const {
     return N == o.N && rows == o.rows && pitch == o.pitch && images == o.images;
   }
 
  private:
   bool bordered() const { return rows > OH || pitch > OW; }
-  bool skips_border() const { return OW * images % side == 0; }
   Index place(Index n, Index h) const {
     return (n / images * rows + h) * pitch * images + n % images;
   }
+  /// So many that a row is of whole tiles, best of pairs of tiles, as weight gradients take them.
   Index alternating() const {
-    Index together = 1;
-    while (OW * together % side != 0 && together < side) together *= 2;
-    return bordered() && OW * together % side == 0 && N % together == 0 ? together : 1;
+    for (const Index size : {2 * side, side})
+      for (Index together = 1; bordered() && together <= side; together *= 2)
+        if (OW * together % size == 0 && N % together == 0) return together;
+    return 1;
   }
+};
+
+/// Steps through tiles of `size` positions, which together hold all pixels of y: without the border
+/// if rows are of whole tiles. `size` is a multiple of `images`.
+class TileWalk {
+ public:
+  TileWalk(const PaddedLayout& at, Index size)
+      : at_(at), skips_border_(at.OW * at.images % size == 0), step_(size / at.images) {}
+
+  Index tiles() const { return (at_.N / at_.images * rows() * width() + step_ - 1) / step_; }
+  /// Goes to that tile.
+  void start(Index tile) {
+    const Index pixel = tile * step_;
+    n_ = pixel / (width() * rows());
+    h_ = pixel / width() % rows();
+    w_ = pixel % width();
+  }
+  /// Of the next pixel.
+  Index position() const { return ((n_ * at_.rows + h_) * at_.pitch + w_) * at_.images; }
+
+  /// Calls f(pixels, n, h, w) for what the tile holds of each row, and steps behind it.
+  template <class F>
+  void for_each_part(const F& f) {
+    for (Index left = step_; left > 0;) {
+      const Index here = std::min(left, width() - w_);
+      f(here, n_, h_, w_);
+      left -= here;
+      w_ += here;
+      if (w_ < width()) return;
+      w_ = 0;
+      if (++h_ == rows()) h_ = 0, ++n_;
+    }
+  }
+  void next() {
+    for_each_part([](Index, Index, Index, Index) {});
+  }
+
+ private:
+  Index width() const { return skips_border_ ? at_.OW : at_.pitch; }
+  Index rows() const { return skips_border_ ? at_.OH : at_.rows; }
+
+  const PaddedLayout& at_;
+  bool skips_border_;
+  Index step_;  ///< pixels
+  Index n_ = 0, h_ = 0, w_ = 0;
 };
 
 /// The channels of a map as AMX reads them. Copies alias.

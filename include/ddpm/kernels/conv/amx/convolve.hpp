@@ -32,40 +32,6 @@ struct Term {
   Term(const BlockedMap& of, const TileWeights& by) : map(of), taps(of), weights(by) {}
 };
 
-/// Steps through the tiles of positions.
-class TileWalk {
- public:
-  TileWalk(const PaddedLayout& at, Index tile)
-      : at_(at), width_(at.tiled_width()), rows_(at.tiled_rows()), step_(side / at.images) {
-    const Index pixel = tile * step_;
-    n_ = pixel / (width_ * rows_);
-    h_ = pixel / width_ % rows_;
-    w_ = pixel % width_;
-  }
-
-  /// Of the next pixel.
-  Index position() const { return ((n_ * at_.rows + h_) * at_.pitch + w_) * at_.images; }
-
-  /// Calls f(pixels, n, h, w) for what the tile holds of each row, and steps behind it.
-  template <class F>
-  void for_each_part(const F& f) {
-    for (Index left = step_; left > 0;) {
-      const Index here = std::min(left, width_ - w_);
-      f(here, n_, h_, w_);
-      left -= here;
-      w_ += here;
-      if (w_ < width_) return;
-      w_ = 0;
-      if (++h_ == rows_) h_ = 0, ++n_;
-    }
-  }
-
- private:
-  const PaddedLayout& at_;
-  Index width_, rows_, step_;
-  Index n_, h_, w_;
-};
-
 /// Some tiles of positions, and the pixels in them.
 class TileGroup {
  public:
@@ -254,7 +220,7 @@ void convolve(std::span<const Term> terms, const To& to) {
   constexpr Index task_groups = 6, wanted_tasks = 16;
   constexpr Index from_memory = 12, from_cache = 1;  // so far ahead weights are prefetched
   const PaddedLayout& at = terms[0].map.layout();
-  const Index tiles = at.tiles(), panels = terms[0].weights.panels();
+  const Index tiles = TileWalk(at, side).tiles(), panels = terms[0].weights.panels();
   const Index together = terms[0].taps.count > 1 ? tile_group : 4;
   const Index groups = (tiles + together - 1) / together;
   const Index runs = (groups + task_groups - 1) / task_groups;
@@ -266,7 +232,8 @@ void convolve(std::span<const Term> terms, const To& to) {
     TileGroup located[2];
     Waiting waiting(to);
     const Index run = task / parts, part = task % parts, first = run * groups / runs;
-    TileWalk walk(at, first * together);
+    TileWalk walk(at, side);
+    walk.start(first * together);
     Index turn = 0;
     for (Index i = first; i < (run + 1) * groups / runs; ++i) {
       TileGroup& where = located[i % 2];
