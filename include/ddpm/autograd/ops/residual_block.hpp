@@ -67,9 +67,8 @@ class RoundedResidualBlock {
     const bool same_size = !geometry1_.enlarges() && !geometry2_.enlarges() &&
                            kernels::conv2d_shape(conv1_.y, w2_.shape(), geometry2_) == conv1_.y &&
                            one.OH == one.H && one.OW == one.W;
-    const bool same_positions = one.same_positions(two) &&
-                                one.before == two.before && one.behind == two.behind &&
-                                2 * one.before == one.behind;
+    const bool same_positions = one.same_positions(two) && one.before == two.before &&
+                                one.behind == two.behind && 2 * one.before == one.behind;
     return silu_ && same_size && same_positions && conv1_.rounds(A, groups1_, C_out) &&
            kernels::can_turn(window2_) && kernels::amx::can_normalise_map(C_out, groups2_) &&
            bias1_.defined() && bias2_.defined() &&
@@ -117,6 +116,7 @@ class RoundedResidualBlock {
 
  private:
   using BlockedMap = kernels::amx::BlockedMap;
+  using Term = kernels::amx::Term;
   using TileWeights = kernels::amx::TileWeights;
   struct Statistics {
     Tensor<float> mean, rstd;
@@ -146,7 +146,7 @@ class RoundedResidualBlock {
     using kernels::amx::fixed_or_fresh;
     const Tensor<float> y(conv1_.y), bias = bias2_.value().clone();
     reads_weights(w2_);
-    PooledVector<kernels::amx::Term> terms{{window2_, normalised, fixed_or_fresh(w2_.value())}};
+    PooledVector<Term> terms{{window2_, normalised, fixed_or_fresh(w2_.value())}};
     if (!ends.empty()) {
       reads_weights(shortcut_.w);
       kernels::add<float>(bias, shortcut_.bias.value(), bias);
@@ -170,12 +170,15 @@ class RoundedResidualBlock {
     if (!dw2.empty()) weight_gradient(window2_, normalised, C_out, rounded_dy, dw2);
     if (!dbias2.empty()) kernels::column_sums<float>(dy, dbias2);
 
-    const Tensor<float> dnormalised(conv1_.y), dhidden_sums({x_.dim(0), C_out});
-    data_gradient(window2_, rounded_dy, w2_.value(), {{}, nullptr, dnormalised.data()});
-    if (dropout) kernels::dropout<float>(dnormalised, dropout->rate, dropout->rng, dnormalised);
+    // First the gradient of what was normalised, then that of what came before.
     const BlockedMap dhidden(kernels::turned(conv1_.window), C_out);
-    const Tensor<float> dgamma2 = gamma2_.new_grad(), dbeta2 = beta2_.new_grad();
-    kernels::amx::normalise_map_backward(hidden, norm2(statistics), dnormalised, dhidden, dgamma2,
+    kernels::amx::convolve(
+        Term(kernels::turned(window2_), rounded_dy, TileWeights::turned(w2_.value())),
+        kernels::amx::ToMap(dhidden, {}));
+    if (dropout) kernels::amx::drop_from_map(dhidden, dropout->rate, dropout->rng);
+    const Tensor<float> dgamma2 = gamma2_.new_grad(), dbeta2 = beta2_.new_grad(),
+                        dhidden_sums({x_.dim(0), C_out});
+    kernels::amx::normalise_map_backward(hidden, norm2(statistics), dhidden, dhidden, dgamma2,
                                          dbeta2, dhidden_sums);
 
     const Tensor<float> dw1 = w1_.new_grad(), dbias1 = bias1_.new_grad();
@@ -236,8 +239,7 @@ class RoundedResidualBlock {
     const Tensor<float> result(end.shape());
     const TileWeights weights = TileWeights::turned(shortcut_rows(shortcut_.w.value(), part));
     const kernels::Epilogue<float> epilogue{{}, so_far.data(), result.data()};
-    kernels::amx::convolve(kernels::amx::Term(rounded_dy, weights),
-                           kernels::amx::ToFloats(epilogue, end.dim(3)));
+    kernels::amx::convolve(Term(rounded_dy, weights), kernels::amx::ToFloats(epilogue, end.dim(3)));
     return result;
   }
 

@@ -195,12 +195,13 @@ class ToFloats {
 /// Writes sums plus a bias, rounded, to a map of the same positions, of whole blocks.
 class ToMap {
  public:
-  /// bias (C) or (N, C).
+  /// bias (C), (N, C) or empty.
   ToMap(const BlockedMap& map, View<const float> bias)
       : map_(map), bias_(bias.data), next_image_(bias.shape.rank() == 2 ? bias.dim(1) : 0) {}
 
   void write(const TileGroup::Run& run, const float* sums, Index column) const {
-    const auto added = simd::load(bias_ + run.image * next_image_ + column);
+    const auto added =
+        bias_ ? simd::load(bias_ + run.image * next_image_ + column) : simd::Pack<float>(0.0F);
     Bfloat16Pair* to = map_.line(column / block_channels, map_.layout().before + run.position) +
                        column % block_channels / 2;
     for (Index i = 0; i < run.count; ++i, sums += run.step * side, to += run.step * side)

@@ -58,15 +58,15 @@ class BlockNorm {
     });
   }
 
-  /// From dy (N, H, W, C), which is written over, and the statistics: dx as a map, and the sums
-  /// over pixels of du, of du xhat, and of dx, all (N, C).
-  void write_gradient(View<float> dy, const BlockedMap& dx, View<float> sums, View<float> sums_xhat,
-                      View<float> sums_dx) const {
+  /// From dy, a map of the same positions, and the statistics: dx as a map, and the sums over
+  /// pixels of du, of du xhat, and of dx, all (N, C).
+  void write_gradient(const BlockedMap& dy, const BlockedMap& dx, View<float> sums,
+                      View<float> sums_xhat, View<float> sums_dx) const {
     float *sum_du = of_image(sums), *sum_xhat = of_image(sums_xhat), *sum_dx = of_image(sums_dx);
     std::fill_n(sum_du, block_channels, 0.0F);
     std::fill_n(sum_xhat, block_channels, 0.0F);
     std::fill_n(sum_dx, block_channels, 0.0F);
-    for_each_row([&](Index h, Index half) { write_du(dy, h, half, sum_du, sum_xhat); });
+    for_each_row([&](Index h, Index half) { sum_du_of_row(dy, h, half, sum_du, sum_xhat); });
     float mean1[block_channels], mean2[block_channels];
     for (Index c = 0; c < block_channels; ++c) {
       mean1[c] = gamma()[c] * sum_du[c];
@@ -95,11 +95,6 @@ class BlockNorm {
   Bfloat16Pair* row(const BlockedMap& map, Index h, Index half) const {
     return map.line(block_, map.layout().line(n_, h)) + half * side / 2;
   }
-  float* row(View<float> maps, Index h, Index half) const {
-    const Index W = maps.dim(2);
-    return maps.row((n_ * maps.dim(1) + h) * W) + block_ * block_channels + half * side;
-  }
-
   template <class F>
   void for_each_row(const F& f) const {
     for (Index h = 0; h < map_.layout().H; ++h)
@@ -123,38 +118,47 @@ class BlockNorm {
 
   static void add(float* sums, const P& values) { simd::store(sums, simd::load(sums) + values); }
 
-  /// dy = du, and its sums.
-  void write_du(View<float> dy, Index h, Index half, float* sum_du, float* sum_xhat) const {
-    const Index c = half * side, C = dy.dim(3);
-    const P m = simd::load(of_image(norm_.mean) + c), r = simd::load(of_image(norm_.rstd) + c);
-    const P a = simd::load(gamma() + c), b = simd::load(beta() + c);
-    P du_sum(0.0F), xhat_sum(0.0F);
-    const Bfloat16Pair* x = row(map_, h, half);
-    float* du = row(dy, h, half);
-    for (Index w = 0; w < map_.layout().W; ++w, x += next(), du += C) {
-      const P xhat = (simd::load_rounded(x) - m) * r;
-      const P g = CoarseSiluBackward()(simd::load(du), simd::fma(xhat, a, b));
-      du_sum += g;
-      xhat_sum = simd::fma(g, xhat, xhat_sum);
-      simd::store(du, g);
+  /// What du and xhat of 16 channels need, and they.
+  struct Channels {
+    P mean, rstd, gamma, beta;
+
+    P xhat(const Bfloat16Pair* x) const { return (simd::load_rounded(x) - mean) * rstd; }
+    P du(const Bfloat16Pair* dy, const P& xhat) const {
+      return CoarseSiluBackward()(simd::load_rounded(dy), simd::fma(xhat, gamma, beta));
     }
-    add(sum_du + c, du_sum);
-    add(sum_xhat + c, xhat_sum);
+  };
+  Channels channels(Index c) const {
+    return {simd::load(of_image(norm_.mean) + c), simd::load(of_image(norm_.rstd) + c),
+            simd::load(gamma() + c), simd::load(beta() + c)};
   }
 
-  /// dx = rstd (gamma du - mean1 - xhat mean2), and its sum.
-  void write_dx(View<float> dy, const BlockedMap& dx, Index h, Index half, const float* mean1,
+  void sum_du_of_row(const BlockedMap& dy, Index h, Index half, float* sum_du,
+                     float* sum_xhat) const {
+    const Channels of = channels(half * side);
+    P du_sum(0.0F), xhat_sum(0.0F);
+    const Bfloat16Pair *x = row(map_, h, half), *from = row(dy, h, half);
+    for (Index w = 0; w < map_.layout().W; ++w, x += next(), from += next()) {
+      const P xhat = of.xhat(x), du = of.du(from, xhat);
+      du_sum += du;
+      xhat_sum = simd::fma(du, xhat, xhat_sum);
+    }
+    add(sum_du + half * side, du_sum);
+    add(sum_xhat + half * side, xhat_sum);
+  }
+
+  /// dx = rstd (gamma du - mean1 - xhat mean2), and its sum. du is computed once more: that takes
+  /// less time than to keep it, and rounds it less.
+  void write_dx(const BlockedMap& dy, const BlockedMap& dx, Index h, Index half, const float* mean1,
                 const float* mean2, float* sum_dx) const {
-    const Index c = half * side, C = dy.dim(3);
-    const P m = simd::load(of_image(norm_.mean) + c), r = simd::load(of_image(norm_.rstd) + c);
-    const P a = simd::load(gamma() + c), m1 = simd::load(mean1 + c), m2 = simd::load(mean2 + c);
+    const Index c = half * side;
+    const Channels of = channels(c);
+    const P m1 = simd::load(mean1 + c), m2 = simd::load(mean2 + c);
     P total(0.0F);
-    const Bfloat16Pair* x = row(map_, h, half);
-    const float* du = row(dy, h, half);
+    const Bfloat16Pair *x = row(map_, h, half), *from = row(dy, h, half);
     Bfloat16Pair* to = row(dx, h, half);
-    for (Index w = 0; w < map_.layout().W; ++w, x += next(), du += C, to += next()) {
-      const P xhat = (simd::load_rounded(x) - m) * r;
-      const P value = r * (simd::load(du) * a - simd::fma(xhat, m2, m1));
+    for (Index w = 0; w < map_.layout().W; ++w, x += next(), from += next(), to += next()) {
+      const P xhat = of.xhat(x);
+      const P value = of.rstd * (of.du(from, xhat) * of.gamma - simd::fma(xhat, m2, m1));
       total += value;
       simd::store_rounded(to, value);
     }
@@ -173,9 +177,9 @@ inline void normalise_map(const BlockedMap& map, const MapNorm& norm, const Bloc
                [&](Index task) { BlockNorm(map, norm, task).write(to); });
 }
 
-/// The gradient of normalise_map(): dy (N, H, W, C) is written over. Writes dx as a map, dgamma and
+/// The gradient of normalise_map(), of dy of the same positions; dx may be dy. Writes dgamma and
 /// dbeta, which may be empty, and the sums of dx over pixels, (N, C).
-inline void normalise_map_backward(const BlockedMap& map, const MapNorm& norm, View<float> dy,
+inline void normalise_map_backward(const BlockedMap& map, const MapNorm& norm, const BlockedMap& dy,
                                    const BlockedMap& dx, View<float> dgamma, View<float> dbeta,
                                    View<float> sums_dx) {
   const Tensor<float> sums(sums_dx.shape), sums_xhat(sums_dx.shape);
