@@ -165,10 +165,9 @@ class RoundedResidualBlock {
                                  const PooledVector<BlockedMap>& ends,
                                  const std::optional<DropoutChoice>& dropout) const {
     const Index C = conv1_.seen[3], C_out = conv1_.y[3];
-    const BlockedMap rounded_dy(kernels::turned(window2_), dy);
-    const Tensor<float> dw2 = w2_.new_grad(), dbias2 = bias2_.new_grad();
+    const Tensor<float> dw2 = w2_.new_grad(), dy_sums({C_out});
+    const BlockedMap rounded_dy(kernels::turned(window2_), dy, dy_sums);
     if (!dw2.empty()) weight_gradient(window2_, normalised, C_out, rounded_dy, dw2);
-    if (!dbias2.empty()) kernels::column_sums<float>(dy, dbias2);
 
     // First the gradient of what was normalised, then that of what came before.
     const BlockedMap dhidden(kernels::turned(conv1_.window), C_out);
@@ -195,16 +194,21 @@ class RoundedResidualBlock {
     kernels::group_norm_backward<float>(dseen, {x_.value(), skip_.value()}, gamma1_.value(),
                                         beta1_.value(), Activation::silu, {seen.mean, seen.rstd},
                                         {dx, dskip}, dgamma1, dbeta1, {dx_so_far, dskip_so_far});
-    const Tensor<float> dshortcut = shortcut_.w.new_grad(),
-                        dshortcut_bias = shortcut_.bias.new_grad();
+    const Tensor<float> dshortcut = shortcut_.w.new_grad();
     for (std::size_t part = 0; part < ends.size() && !dshortcut.empty(); ++part) {
       const View<float> rows = shortcut_rows(dshortcut, part);
       kernels::amx::weight_gradient(kernels::amx::Taps(ends[part]), ends[part], rows.dim(2),
                                     rounded_dy, C_out, rows.data);
     }
-    if (!dshortcut_bias.empty()) kernels::column_sums<float>(dy, dshortcut_bias);
-    return {dx,      dgamma1, dbeta1, dskip,  dw1,       dbias1,
-            dgamma2, dbeta2,  dw2,    dbias2, dshortcut, dshortcut_bias};
+    const auto bias_gradient = [&](const Variable<float>& bias) {
+      return bias.requires_grad() ? dy_sums.clone() : Tensor<float>();
+    };
+    return {dx,        dgamma1,
+            dbeta1,    dskip,
+            dw1,       dbias1,
+            dgamma2,   dbeta2,
+            dw2,       bias_gradient(bias2_),
+            dshortcut, bias_gradient(shortcut_.bias)};
   }
 
   static void weight_gradient(const kernels::Window& g, const BlockedMap& x, Index C_in,

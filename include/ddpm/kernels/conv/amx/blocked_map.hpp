@@ -11,6 +11,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include "ddpm/kernels/column_sums.hpp"
 #include "ddpm/kernels/conv/amx/tile_weights.hpp"
 #include "ddpm/kernels/conv/geometry.hpp"
 
@@ -124,19 +125,26 @@ class BlockedMap {
     parallel_for(blocks_, [&](Index block) { clear_border(block); });
   }
 
-  /// x (N, H, W, C), rounded.
-  BlockedMap(const Window& g, View<const float> x) : BlockedMap(g, x.shape.back()) {
+  /// x (N, H, W, C), rounded. Writes its sums over pixels, before rounding, to sums (C), which may
+  /// be empty.
+  BlockedMap(const Window& g, View<const float> x, View<float> sums = {})
+      : BlockedMap(g, x.shape.back()) {
     const MapExtent map = g.input();
     const Index C = x.shape.back(), wanted = 8192;  // a task's values
     const Index together = std::max<Index>(1, wanted / std::max<Index>(1, g.W * C)),
-                rows = g.N * g.H;
-    parallel_for((rows + together - 1) / together, [&](Index task) {
+                rows = g.N * g.H, tasks = (rows + together - 1) / together;
+    Scratch<float> parts(sums.empty() ? 0 : tasks * C, 0.0F);
+    parallel_for(tasks, [&](Index task) {
       for (Index row = task * together; row < std::min(rows, (task + 1) * together); ++row) {
         const Index n = row / g.H, h = row % g.H, line = layout_.line(n, h);
-        for (Index w = 0; w < g.W; ++w)
-          round_pixel(x.data + map.stored_pixel(n, h, w) * C, C, line + w * layout_.images);
+        for (Index w = 0; w < g.W; ++w) {
+          const float* values = x.data + map.stored_pixel(n, h, w) * C;
+          round_pixel(values, C, line + w * layout_.images);
+          if (!sums.empty()) add_values(values, C, parts.data() + task * C);
+        }
       }
     });
+    if (!sums.empty()) kernels::detail::sum_rows<float>(parts.data(), tasks, C, sums.data);
   }
 
   const PaddedLayout& layout() const { return layout_; }
@@ -163,6 +171,10 @@ class BlockedMap {
   void round_pixel(const float* values, Index C, Index at) const {
     for (Index block = 0; block < blocks_; ++block, values += block_channels, C -= block_channels)
       simd::store(line(block, at), simd::neighbour_pairs(values, std::min(C, block_channels)));
+  }
+
+  static void add_values(const float* values, Index C, float* sums) {
+    simd::map([](auto sum, auto value) { return sum + value; }, C, sums, sums, values);
   }
 
   PaddedLayout layout_;
