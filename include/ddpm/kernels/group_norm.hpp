@@ -264,17 +264,47 @@ void group_norm_forward(const Joined<const T>& x, View<const T> gamma, View<cons
 
 namespace detail {
 
-/// One segment of a band in the backward pass. Statistics point to its first channel.
+/// Where dy comes from: the maps dy (N, P, C).
 template <class T>
+struct DenseGradient {
+  using SiluBackward = kernels::SiluBackward;
+  static constexpr bool keeps_du = true;  ///< in the place of dx, rather than compute it twice
+
+  const T* dy;
+  Index width;  ///< pixels that follow each other: all P
+  Index stride;
+
+  struct Row {
+    const T* first;
+    Index stride;
+
+    template <class Strip>
+    simd::Pack<T> load(const Strip& strip, Index pixel, int q) const {
+      return strip.load(first + pixel * stride, q);
+    }
+    template <class Strip>
+    void prefetch(const Strip& strip, Index pixel) const {
+      strip.prefetch(first + pixel * stride);
+    }
+  };
+  /// From that pixel on; a strip's channels are counted from `channel` on.
+  template <class Strip>
+  Row row(const Strip&, Index n, Index pixel, Index channel) const {
+    return {dy + (n * width + pixel) * stride + channel, stride};
+  }
+};
+
+/// One segment of a band of image n in the backward pass. Statistics point to its first channel.
+template <class T, class Gradient>
 struct GroupNormSegment {
-  const T* dy;  ///< first pixel
-  Index dy_stride, P;
+  const Gradient& dy;
+  Index n, channel, P;
   Segment<const T> x;
-  Segment<T> du;                        ///< dx; holds du between the two steps
+  Segment<T> dx;                        ///< may hold du between the two steps
   const T* so_far;                      ///< laid out as dx, or null
   const T *gamma, *beta, *mean, *rstd;  ///< a value a channel
 
-  /// Writes du = act_backward(dy, u) and sums du and du * xhat over pixels.
+  /// Sums du = act_backward(dy, u) and du * xhat over pixels.
   template <class ActBackward>
   void sum_gradients(const ActBackward& act_backward, T* sum, T* sum_xhat) const {
     simd::for_each_strip<T>(x.count, [&](const auto& strip) {
@@ -287,19 +317,20 @@ struct GroupNormSegment {
         b[q] = strip.load(beta, q);
         s[q] = s_xhat[q] = simd::Pack<T>(T(0));
       }
-      for_each_run(P, [&](Index first, Index last) {
+      for_each_row_run(strip, [&](const auto& row, Index start, Index first, Index last) {
         simd::Pack<T> part[packs], part_xhat[packs];
         for (int q = 0; q < packs; ++q) part[q] = part_xhat[q] = simd::Pack<T>(T(0));
         for (Index p = first; p < last; ++p) {
-          strip.prefetch(x.data + (p + pixels_ahead) * x.stride);
-          strip.prefetch(dy + (p + pixels_ahead) * dy_stride);
+          strip.prefetch(x.data + (start + p + pixels_ahead) * x.stride);
+          row.prefetch(strip, p + pixels_ahead);
           for (int q = 0; q < packs; ++q) {
-            const simd::Pack<T> xhat = (strip.load(x.data + p * x.stride, q) - m[q]) * r[q];
+            const simd::Pack<T> xhat =
+                (strip.load(x.data + (start + p) * x.stride, q) - m[q]) * r[q];
             const simd::Pack<T> g =
-                act_backward(strip.load(dy + p * dy_stride, q), simd::fma(xhat, a[q], b[q]));
+                act_backward(row.load(strip, p, q), simd::fma(xhat, a[q], b[q]));
             part[q] += g;
             part_xhat[q] = simd::fma(g, xhat, part_xhat[q]);
-            strip.store(du.data + p * du.stride, q, g);
+            if constexpr (Gradient::keeps_du) strip.store(dx.data + (start + p) * dx.stride, q, g);
           }
         }
         for (int q = 0; q < packs; ++q) {
@@ -314,29 +345,49 @@ struct GroupNormSegment {
     });
   }
 
-  /// dx = factor du - (x - mean) mean2 - mean1 + so_far, in place.
-  void finish(const T* factor, const T* mean1, const T* mean2) const {
+  /// dx = factor du - (x - mean) mean2 - mean1 + so_far.
+  template <class ActBackward>
+  void finish(const ActBackward& act_backward, const T* factor, const T* mean1,
+              const T* mean2) const {
     simd::for_each_strip<T>(x.count, [&](const auto& strip) {
       constexpr int packs = std::decay_t<decltype(strip)>::packs;
-      simd::Pack<T> m[packs], f[packs], m1[packs], m2[packs];
+      simd::Pack<T> m[packs], f[packs], m1[packs], m2[packs], shift[packs];
       for (int q = 0; q < packs; ++q) {
         m[q] = strip.load(mean, q);
         f[q] = strip.load(factor, q);
         m1[q] = strip.load(mean1, q);
         m2[q] = strip.load(mean2, q);
+        shift[q] = strip.load(beta, q);
       }
-      for (Index p = 0; p < P; ++p) {
-        T* at = du.data + p * du.stride;
-        const T* added = so_far ? so_far + p * du.stride : nullptr;
-        if (added) strip.prefetch(added + pixels_ahead * du.stride);
-        for (int q = 0; q < packs; ++q) {
-          const simd::Pack<T> d = strip.load(x.data + p * x.stride, q) - m[q];
-          simd::Pack<T> dx = simd::fma(strip.load(at, q), f[q], -simd::fma(d, m2[q], m1[q]));
-          if (added) dx += strip.load(added, q);
-          strip.store(at, q, dx);
+      for_each_row_run(strip, [&](const auto& row, Index start, Index first, Index last) {
+        for (Index p = first; p < last; ++p) {
+          T* at = dx.data + (start + p) * dx.stride;
+          const T* added = so_far ? so_far + (start + p) * dx.stride : nullptr;
+          if (added) strip.prefetch(added + pixels_ahead * dx.stride);
+          for (int q = 0; q < packs; ++q) {
+            const simd::Pack<T> d = strip.load(x.data + (start + p) * x.stride, q) - m[q];
+            simd::Pack<T> du;
+            if constexpr (Gradient::keeps_du)
+              du = strip.load(at, q);
+            else
+              du = act_backward(row.load(strip, p, q), simd::fma(d, f[q], shift[q]));
+            simd::Pack<T> value = simd::fma(du, f[q], -simd::fma(d, m2[q], m1[q]));
+            if (added) value += strip.load(added, q);
+            strip.store(at, q, value);
+          }
         }
-      }
+      });
     });
+  }
+
+ private:
+  /// Calls f(row, the row's first pixel, first, last) for runs of pixels_together of a row.
+  template <class Strip, class F>
+  [[gnu::always_inline]] void for_each_row_run(const Strip& strip, const F& f) const {
+    for (Index start = 0; start < P; start += dy.width) {
+      const auto row = dy.row(strip, n, start, channel);
+      for_each_run(dy.width, [&](Index first, Index last) { f(row, start, first, last); });
+    }
   }
 };
 
@@ -356,6 +407,68 @@ void gradient_means(Index size, Index P, Index channels, const T* gamma, const T
     mean1[c] *= rstd[c];
     mean2[c] *= rstd[c] * rstd[c];
   }
+}
+
+/// group_norm_backward() of dy from there; shapes agree.
+template <class T, class Gradient>
+void group_norm_gradients(const Gradient& dy, const Joined<const T>& x, View<const T> gamma,
+                          View<const T> beta, Activation activation, GroupStats<const T> stats,
+                          const Joined<T>& dx, View<T> dgamma, View<T> dbeta,
+                          const Joined<const T>& so_far) {
+  const Index N = x.a.dim(0), P = x.a.dim(1) * x.a.dim(2), C = x.channels();
+  const Index G = stats.mean.dim(1), size = C / G;
+  Scratch<T> sums(2 * N * C);  // of du, then of du xhat; (N, C) each
+  const auto wanted = [](const View<T>& d, const View<const T>& original, const Scratch<T>& spare) {
+    return View<T>(d.empty() ? spare.data() : d.data, original.shape);
+  };
+  const Scratch<T> spare_a(dx.a.empty() ? x.a.size() : 0), spare_b(dx.b.empty() ? x.b.size() : 0);
+  const Joined<T> du(wanted(dx.a, x.a, spare_a), wanted(dx.b, x.b, spare_b));
+  for_each_band<T>(N, C, G, [&](Index n, Index first, Index channels) {
+    Scratch<T> scratch(5 * channels);
+    T *mean = scratch.data(), *rstd = mean + channels, *factor = rstd + channels;
+    T *mean1 = factor + channels, *mean2 = mean1 + channels;
+    for (Index c = 0; c < channels; ++c) {
+      mean[c] = stats.mean.row(n)[(first + c) / size];
+      rstd[c] = stats.rstd.row(n)[(first + c) / size];
+    }
+    const auto xs = band_segments(x, n, first, channels);
+    const auto dus = band_segments(du, n, first, channels);
+    T *sum = sums.data() + n * C + first, *sum_xhat = sum + N * C;
+    const auto for_each_segment = [&](const auto& f) {
+      for (std::size_t i = 0; i < xs.size(); ++i) {
+        const Index at = xs[i].offset, c = first + at;
+        const View<const T>& added = i == 0 ? so_far.a : so_far.b;
+        const Index place = dus[i].data - (i == 0 ? du.a : du.b).data;
+        const GroupNormSegment<T, Gradient> segment{dy,
+                                                    n,
+                                                    c,
+                                                    P,
+                                                    xs[i],
+                                                    dus[i],
+                                                    added.empty() ? nullptr : added.data + place,
+                                                    gamma.data + c,
+                                                    beta.data + c,
+                                                    mean + at,
+                                                    rstd + at};
+        if (activation == Activation::silu)
+          f(segment, typename Gradient::SiluBackward(), at);
+        else
+          f(
+              segment, [](const auto& g, const auto&) { return g; }, at);
+      }
+    };
+    for_each_segment([&](const auto& segment, const auto& act_backward, Index at) {
+      segment.sum_gradients(act_backward, sum + at, sum_xhat + at);
+    });
+    if (dx.empty()) return;
+    gradient_means(size, P, channels, gamma.data + first, rstd, sum, sum_xhat, factor, mean1,
+                   mean2);
+    for_each_segment([&](const auto& segment, const auto& act_backward, Index at) {
+      segment.finish(act_backward, factor + at, mean1 + at, mean2 + at);
+    });
+  });
+  if (!dbeta.empty()) column_sums<T>({sums.data(), {N, C}}, dbeta);
+  if (!dgamma.empty()) column_sums<T>({sums.data() + N * C, {N, C}}, dgamma);
 }
 
 }  // namespace detail
@@ -378,52 +491,9 @@ void group_norm_backward(View<const T> dy, const Joined<const T>& x, View<const 
   require_shape_if_given("group_norm_backward: so_far of the second part", so_far.b, x.b.shape);
   require_shape_if_given("group_norm_backward: dgamma", dgamma, gamma.shape);
   require_shape_if_given("group_norm_backward: dbeta", dbeta, beta.shape);
-  const Index N = x.a.dim(0), P = x.a.dim(1) * x.a.dim(2), C = x.channels();
-  const Index G = stats.mean.dim(1), size = C / G;
-  Scratch<T> sums(2 * N * C);  // of du, then of du xhat; (N, C) each
-  const auto wanted = [](const View<T>& d, const View<const T>& original, const Scratch<T>& spare) {
-    return View<T>(d.empty() ? spare.data() : d.data, original.shape);
-  };
-  const Scratch<T> spare_a(dx.a.empty() ? x.a.size() : 0), spare_b(dx.b.empty() ? x.b.size() : 0);
-  const Joined<T> du(wanted(dx.a, x.a, spare_a), wanted(dx.b, x.b, spare_b));
-  detail::for_each_band<T>(N, C, G, [&](Index n, Index first, Index channels) {
-    Scratch<T> scratch(5 * channels);
-    T *mean = scratch.data(), *rstd = mean + channels, *factor = rstd + channels;
-    T *mean1 = factor + channels, *mean2 = mean1 + channels;
-    for (Index c = 0; c < channels; ++c) {
-      mean[c] = stats.mean.row(n)[(first + c) / size];
-      rstd[c] = stats.rstd.row(n)[(first + c) / size];
-    }
-    const auto xs = detail::band_segments(x, n, first, channels);
-    const auto dus = detail::band_segments(du, n, first, channels);
-    T *sum = sums.data() + n * C + first, *sum_xhat = sum + N * C;
-    const auto for_each_segment = [&](const auto& f) {
-      for (std::size_t i = 0; i < xs.size(); ++i) {
-        const Index at = xs[i].offset, c = first + at;
-        const View<const T>& added = i == 0 ? so_far.a : so_far.b;
-        const Index place = dus[i].data - (i == 0 ? du.a : du.b).data;
-        f(detail::GroupNormSegment<T>{dy.data + n * P * C + c, C, P, xs[i], dus[i],
-                                      added.empty() ? nullptr : added.data + place, gamma.data + c,
-                                      beta.data + c, mean + at, rstd + at},
-          at);
-      }
-    };
-    for_each_segment([&](const auto& segment, Index at) {
-      if (activation == Activation::silu)
-        segment.sum_gradients(SiluBackward(), sum + at, sum_xhat + at);
-      else
-        segment.sum_gradients([](const auto& g, const auto&) { return g; }, sum + at,
-                              sum_xhat + at);
-    });
-    if (dx.empty()) return;
-    detail::gradient_means(size, P, channels, gamma.data + first, rstd, sum, sum_xhat, factor,
-                           mean1, mean2);
-    for_each_segment([&](const auto& segment, Index at) {
-      segment.finish(factor + at, mean1 + at, mean2 + at);
-    });
-  });
-  if (!dbeta.empty()) column_sums<T>({sums.data(), {N, C}}, dbeta);
-  if (!dgamma.empty()) column_sums<T>({sums.data() + N * C, {N, C}}, dgamma);
+  detail::group_norm_gradients<T>(
+      detail::DenseGradient<T>{dy.data, dy.dim(1) * dy.dim(2), x.channels()}, x, gamma, beta,
+      activation, stats, dx, dgamma, dbeta, so_far);
 }
 
 }  // namespace ddpm::DDPM_ABI::kernels

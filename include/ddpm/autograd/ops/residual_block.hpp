@@ -171,9 +171,7 @@ class RoundedResidualBlock {
 
     // First the gradient of what was normalised, then that of what came before.
     const BlockedMap dhidden(kernels::turned(conv1_.window), C_out);
-    kernels::amx::convolve(
-        Term(kernels::turned(window2_), rounded_dy, TileWeights::turned(w2_.value())),
-        kernels::amx::ToMap(dhidden, {}));
+    data_gradient(window2_, rounded_dy, w2_, dhidden);
     if (dropout) kernels::amx::drop_from_map(dhidden, dropout->rate, dropout->rng);
     const Tensor<float> dgamma2 = gamma2_.new_grad(), dbeta2 = beta2_.new_grad(),
                         dhidden_sums({x_.dim(0), C_out});
@@ -183,17 +181,17 @@ class RoundedResidualBlock {
     const Tensor<float> dw1 = w1_.new_grad(), dbias1 = bias1_.new_grad();
     if (!dw1.empty()) weight_gradient(conv1_.window, seen.map, C, dhidden, dw1);
     if (!dbias1.empty()) sum_images(dhidden_sums, dbias1);
-    const Tensor<float> dseen(conv1_.seen);
-    data_gradient(conv1_.window, dhidden, w1_.value(), {{}, nullptr, dseen.data()});
+    const BlockedMap dseen(kernels::turned(conv1_.window), C);
+    data_gradient(conv1_.window, dhidden, w1_, dseen);
 
     const Tensor<float> dx_so_far = end_gradient(dy, rounded_dy, 0, so_far.take(0)),
                         dskip_so_far = end_gradient(dy, rounded_dy, 1, so_far.take(3));
-    const Tensor<float> dx = skip_.defined() ? x_.new_grad() : x_.new_grad(dseen);
-    const Tensor<float> dskip = skip_.new_grad(), dgamma1 = gamma1_.new_grad(),
+    const Tensor<float> dx = x_.new_grad(), dskip = skip_.new_grad(), dgamma1 = gamma1_.new_grad(),
                         dbeta1 = beta1_.new_grad();
-    kernels::group_norm_backward<float>(dseen, {x_.value(), skip_.value()}, gamma1_.value(),
-                                        beta1_.value(), Activation::silu, {seen.mean, seen.rstd},
-                                        {dx, dskip}, dgamma1, dbeta1, {dx_so_far, dskip_so_far});
+    kernels::detail::group_norm_gradients<float>(
+        kernels::amx::MapGradient{dseen}, {x_.value(), skip_.value()}, gamma1_.value(),
+        beta1_.value(), Activation::silu, {seen.mean, seen.rstd}, {dx, dskip}, dgamma1, dbeta1,
+        {dx_so_far, dskip_so_far});
     const Tensor<float> dshortcut = shortcut_.w.new_grad();
     for (std::size_t part = 0; part < ends.size() && !dshortcut.empty(); ++part) {
       const View<float> rows = shortcut_rows(dshortcut, part);
@@ -216,9 +214,10 @@ class RoundedResidualBlock {
     kernels::amx::weight_gradient(kernels::amx::Taps(g), x, C_in, dy, dw.dim(3), dw.data());
   }
 
-  static void data_gradient(const kernels::Window& g, const BlockedMap& dy, View<const float> w,
-                            const kernels::Epilogue<float>& to) {
-    kernels::amx::forward(kernels::turned(g), dy, TileWeights::turned(w), to);
+  static void data_gradient(const kernels::Window& g, const BlockedMap& dy,
+                            const Variable<float>& w, const BlockedMap& to) {
+    kernels::amx::convolve(Term(kernels::turned(g), dy, TileWeights::turned(w.value())),
+                           kernels::amx::ToMap(to, {}));
   }
 
   /// (N, C) to itself or to (C).

@@ -37,6 +37,39 @@ struct NormalisedMap {
   }
 };
 
+/// Where group_norm_gradients() takes dy from: a map of whole blocks.
+struct MapGradient {
+  using SiluBackward = CoarseSiluBackward;
+  static constexpr bool keeps_du = false;
+
+  const BlockedMap& map;
+  Index width = map.layout().W;  ///< pixels that follow each other
+
+  template <int packs>
+  struct Row {
+    const Bfloat16Pair* first[packs];
+    Index stride;
+
+    template <class Strip>
+    simd::Pack<float> load(const Strip&, Index pixel, int q) const {
+      return simd::load_rounded(first[q] + pixel * stride);
+    }
+    template <class Strip>
+    void prefetch(const Strip&, Index) const {}
+  };
+  template <class Strip>
+  auto row(const Strip& strip, Index n, Index pixel, Index channel) const {
+    const PaddedLayout& at = map.layout();
+    Row<Strip::packs> result{{}, at.images * side};
+    for (int q = 0; q < Strip::packs; ++q) {
+      const Index c = channel + strip.first + q * side;
+      result.first[q] =
+          map.line(c / block_channels, at.line(n, pixel / width)) + c % block_channels / 2;
+    }
+    return result;
+  }
+};
+
 /// True if every pack of such channels lies in one block, and so do the bands and parts.
 inline bool can_normalise(Index A, Index B, Index groups) {
   const Index C = A + B, channels = kernels::detail::band_channels<float>(C, groups);
