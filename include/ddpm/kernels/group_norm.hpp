@@ -169,7 +169,7 @@ void band_moments(const std::array<Segment<const T>, 2>& segments, Index P, Inde
   spread_group_means(size, T(size * P), channels, variance);
 }
 
-/// Where normalised values go: the maps y (N, P, C).
+/// Where normalised values go: the maps y (N, P, C). What they were made from goes nowhere.
 template <class T>
 struct DenseMaps {
   using Silu = kernels::Silu;
@@ -182,7 +182,7 @@ struct DenseMaps {
     return y + (n * width + pixel) * stride + channel;
   }
   template <class Strip>
-  void put(const Strip& strip, T* place, const simd::Pack<T>& values) const {
+  void put(const Strip& strip, T* place, const simd::Pack<T>& values, const simd::Pack<T>&) const {
     strip.put(place, values);
   }
 };
@@ -205,9 +205,10 @@ void normalise_segment(const Segment<const T>& x, const Maps& to, Index n, Index
       for (int q = 0; q < packs; ++q)
         place[q] = to.at(n, first, channel + strip.first + q * simd::width<T>);
       for (Index p = first; p < first + to.width; ++p)
-        for (int q = 0; q < packs; ++q, place[q - 1] += to.stride)
-          to.put(strip, place[q],
-                 act(simd::fma(strip.load(x.data + p * x.stride, q) - m[q], a[q], b[q])));
+        for (int q = 0; q < packs; ++q, place[q - 1] += to.stride) {
+          const simd::Pack<T> value = strip.load(x.data + p * x.stride, q);
+          to.put(strip, place[q], act(simd::fma(value - m[q], a[q], b[q])), value);
+        }
     }
   });
 }

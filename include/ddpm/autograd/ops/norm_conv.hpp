@@ -60,16 +60,19 @@ struct NormConv {
   }
 };
 
-/// A normalisation's result as a map, and its statistics.
+/// A normalisation's result as a map, and its statistics. What it reads is written to `parts`; see
+/// normalised_map().
 struct NormalisedOp {
   kernels::amx::BlockedMap map;
   Tensor<float> mean, rstd;
 
   NormalisedOp(const NormConv& op, const Variable<float>& x, const Variable<float>& skip,
-               const Normalisation<float>& norm)
+               const Normalisation<float>& norm,
+               std::span<const kernels::amx::BlockedMap> parts = {})
       : mean({op.seen[0], norm.groups}), rstd(mean.shape()) {
     map = kernels::amx::normalised_map(op.window, {x.value(), skip.value()}, norm.gamma.value(),
-                                       norm.beta.value(), norm.eps, norm.activation, {mean, rstd});
+                                       norm.beta.value(), norm.eps, norm.activation, {mean, rstd},
+                                       parts);
   }
 };
 

@@ -94,15 +94,15 @@ class RoundedResidualBlock {
 
   Variable<float> result(const std::optional<DropoutChoice>& dropout) const {
     const bool keep = grad_enabled();
-    const NormalisedOp seen(conv1_, x_, skip_,
-                            {gamma1_, beta1_, groups1_, eps1_, Activation::silu});
+    const PooledVector<BlockedMap> ends = end_maps();
+    const NormalisedOp seen(conv1_, x_, skip_, {gamma1_, beta1_, groups1_, eps1_, Activation::silu},
+                            ends);
     const BlockedMap hidden = conv_map(conv1_, seen.map, w1_, bias1_);
     const Statistics statistics{Tensor<float>({x_.dim(0), conv1_.y[3]}),
                                 Tensor<float>({x_.dim(0), conv1_.y[3]})};
     const BlockedMap normalised = keep ? BlockedMap(window2_, conv1_.y[3]) : hidden;
     kernels::amx::normalise_map(hidden, norm2(statistics), normalised);
     if (dropout) kernels::amx::drop_from_map(normalised, dropout->rate, dropout->rng);
-    const PooledVector<BlockedMap> ends = end_maps();
     const Tensor<float> y = output(normalised, ends);
     const auto backward = [=, block = *this](const Tensor<float>& dy,
                                              GradientsSoFar<float>& so_far) {
@@ -126,12 +126,12 @@ class RoundedResidualBlock {
     return {gamma2_.value(), beta2_.value(), eps2_, groups2_, s.mean, s.rstd};
   }
 
-  /// What the shortcut reads: x, and maybe skip, rounded; without a shortcut nothing.
+  /// For what the shortcut reads: x, and maybe skip, rounded; without a shortcut nothing.
   PooledVector<BlockedMap> end_maps() const {
     PooledVector<BlockedMap> maps;
     if (!shortcut_.w.defined()) return maps;
-    maps.emplace_back(window2_, x_.value());
-    if (skip_.defined()) maps.emplace_back(window2_, skip_.value());
+    maps.emplace_back(window2_, x_.dim(3));
+    if (skip_.defined()) maps.emplace_back(window2_, skip_.dim(3));
     return maps;
   }
 

@@ -3,6 +3,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <span>
+
 #include "ddpm/kernels/conv/amx/blocked_map.hpp"
 #include "ddpm/kernels/group_norm.hpp"
 
@@ -32,8 +34,36 @@ struct NormalisedMap {
     return reinterpret_cast<std::uint16_t*>(line) + channel % block_channels;
   }
   template <class Strip>
-  void put(const Strip&, std::uint16_t* place, const simd::Pack<float>& values) const {
+  void put(const Strip&, std::uint16_t* place, const simd::Pack<float>& values,
+           const simd::Pack<float>&) const {
     simd::store_rounded(place, values);
+  }
+};
+
+/// The same; what the values were made from goes, rounded, to maps of the same positions, one for
+/// each part of x.
+struct NormalisedAndRounded : NormalisedMap {
+  std::span<const BlockedMap> parts;
+
+  struct Place {
+    std::uint16_t *normalised, *rounded;
+
+    void operator+=(Index values) {
+      normalised += values;
+      rounded += values;
+    }
+  };
+  Place at(Index n, Index pixel, Index channel) const {
+    const Index A = parts[0].blocks() * block_channels;
+    const NormalisedMap part{channel < A ? parts[0] : parts[1]};
+    return {NormalisedMap::at(n, pixel, channel),
+            part.at(n, pixel, channel < A ? channel : channel - A)};
+  }
+  template <class Strip>
+  void put(const Strip&, const Place& place, const simd::Pack<float>& values,
+           const simd::Pack<float>& x) const {
+    simd::store_rounded(place.normalised, values);
+    simd::store_rounded(place.rounded, x);
   }
 };
 
@@ -76,12 +106,20 @@ inline bool can_normalise(Index A, Index B, Index groups) {
   return A % side == 0 && C % block_channels == 0 && (channels % side == 0 || channels == C);
 }
 
-/// group_norm_forward()'s y, rounded, for a convolution of window g.
+/// group_norm_forward()'s y, rounded, for a convolution of window g. Each part of x is written too,
+/// rounded, to `parts`, unless that is empty: maps of the same positions, of whole blocks.
 inline BlockedMap normalised_map(const Window& g, const Joined<const float>& x,
                                  View<const float> gamma, View<const float> beta, float eps,
-                                 Activation activation, GroupStats<float> stats) {
+                                 Activation activation, GroupStats<float> stats,
+                                 std::span<const BlockedMap> parts = {}) {
   const BlockedMap map(g, x.channels());
-  kernels::detail::group_norm_to(x, gamma, beta, eps, activation, NormalisedMap{map}, stats);
+  const auto write = [&](const auto& to) {
+    kernels::detail::group_norm_to(x, gamma, beta, eps, activation, to, stats);
+  };
+  if (parts.empty())
+    write(NormalisedMap{map});
+  else
+    write(NormalisedAndRounded{{map}, parts});
   return map;
 }
 
