@@ -57,6 +57,39 @@ TEST_CASE("attention: in bfloat16 any number of tokens and channels, image by im
   }
 }
 
+TEST_CASE("attention: gradients in bfloat16 are near those in float32, image by image") {
+  const std::array<Index, 4> sizes[] = {{1, 1, 1, 1},    {3, 5, 6, 2},   {7, 7, 13, 1},
+                                        {4, 4, 64, 4},   {2, 17, 33, 1}, {5, 13, 96, 2},
+                                        {16, 16, 40, 1}, {32, 40, 9, 1}};
+  for (const auto& size : sizes) {
+    const Index H = size[0], W = size[1], C = size[2], heads = size[3];
+    CAPTURE(H);
+    CAPTURE(C);
+    const auto qkv = random_tensor<float>({2, H, W, 3 * C}, 1),
+               dy = random_tensor<float>({2, H, W, C}, 2);
+    const auto gradient = [&](Precision precision, const Tensor<float>& of,
+                              const Tensor<float>& by) {
+      const PrecisionScope scope(precision);
+      const Tensor<float> y(by.shape()), scales({of.dim(0) * heads, H * W, 2}), result(of.shape());
+      kernels::attention_forward<float>(of, heads, y, scales);
+      kernels::attention_backward<float>(by, of, scales, heads, result);
+      return result;
+    };
+    const Tensor<float> exact = gradient(Precision::float32, qkv, dy),
+                        rounded = gradient(Precision::bfloat16, qkv, dy),
+                        one = gradient(Precision::bfloat16, copy_of(qkv.slice(1, 1)),
+                                       copy_of(dy.slice(1, 1)));
+    CHECK(same_bits(one, copy_of(rounded.slice(1, 1))));
+    double squares = 0, all = 0;
+    for (Index i = 0; i < exact.size(); ++i) {
+      squares += std::pow(double(rounded[i]) - double(exact[i]), 2);
+      all += std::pow(double(exact[i]), 2);
+    }
+    CHECK(std::sqrt(squares / all) < 0.02);
+    CHECK(squares > 0);
+  }
+}
+
 TEST_CASE("attention: scores of 1e4 stay finite") {
   auto qkv = random_tensor<float>({1, 4, 4, 24}, 1);
   for (float& v : qkv) v *= 100;

@@ -13,6 +13,53 @@
 
 namespace ddpm::DDPM_ABI::kernels::amx {
 
+/// 32 channels of a token, from channel 32 step on.
+inline simd::PairPack channel_pairs(const Matrix<const float>& m, Index token, Index step) {
+  const Index first = step * 2 * side;
+  return simd::neighbour_pairs(m.row(token) + first, std::min(2 * side, m.columns - first));
+}
+
+/// Pairs of 16 values of two tokens, from channel 16 tile on; zeros behind the last token.
+inline simd::PairPack token_pairs(const Matrix<const float>& m, Index token, Index tile) {
+  const Index valid = std::clamp<Index>(m.columns - tile * side, 0, side);
+  const auto row = [&](Index t) { return t < m.rows && valid ? m.row(t) + tile * side : nullptr; };
+  return simd::pair_rows(row(token), row(token + 1), valid);
+}
+
+/// Tiles 0 to 3 = two tiles of rows by two of columns. A step further the rows lie `step` pairs
+/// further, the columns a tile.
+inline void multiply_four(const Bfloat16Pair* rows, long row_bytes, const Bfloat16Pair* below,
+                          Index step, const Bfloat16Pair* columns, const Bfloat16Pair* beside,
+                          Index steps) {
+  constexpr Index tile_size = side * side;
+  constexpr long tile_bytes = 64;
+  asm volatile("" ::: "memory");  // the intrinsics do not tell the compiler that they read
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  for (Index k = 0; k < steps; ++k) {
+    _tile_loadd(4, rows + k * step, row_bytes);
+    _tile_loadd(6, columns + k * tile_size, tile_bytes);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_loadd(7, beside + k * tile_size, tile_bytes);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_loadd(5, below + k * step, row_bytes);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+  }
+}
+
+/// Writes tiles 0 to 3, (32, 32), to rows that many bytes apart.
+inline void store_four(float* to, long row_bytes) {
+  float* below = to + side * row_bytes / static_cast<long>(sizeof(float));
+  _tile_stored(0, to, row_bytes);
+  _tile_stored(1, to + side, row_bytes);
+  _tile_stored(2, below, row_bytes);
+  _tile_stored(3, below + side, row_bytes);
+  asm volatile("" ::: "memory");  // the intrinsics do not tell the compiler that they write
+}
+
 /// q, k, v and y of one image and head as float matrices (P, D).
 struct FloatHeads {
   Matrix<const float> qkv[3];
@@ -22,16 +69,11 @@ struct FloatHeads {
   Index width() const { return y.columns; }
   /// 32 channels of a token, from channel 32 step on; part 0, 1, 2 is q, k, v.
   simd::PairPack channels(int part, Index token, Index step) const {
-    const Index first = step * 2 * side;
-    return simd::neighbour_pairs(qkv[part].row(token) + first, std::min(2 * side, width() - first));
+    return channel_pairs(qkv[part], token, step);
   }
   /// Pairs of 16 values of two tokens, from channel 16 tile on.
   simd::PairPack value_pairs(Index token, Index tile) const {
-    const Index valid = std::clamp<Index>(width() - tile * side, 0, side);
-    const auto row = [&](Index t) {
-      return t < tokens() && valid ? qkv[2].row(t) + tile * side : nullptr;
-    };
-    return simd::pair_rows(row(token), row(token + 1), valid);
+    return token_pairs(qkv[2], token, tile);
   }
   /// 16 channels of a token's result.
   void write(Index token, Index tile, const simd::Pack<float>& values) const {
@@ -110,18 +152,12 @@ class Attention {
 
   /// scores (32, padded P).
   void multiply_keys(const Bfloat16Pair* queries, float* scores) const {
-    const long row_bytes = 4 * padded_;
-    float* below = scores + side * padded_;
     for (Index tile = 0; tile < padded_ / side; tile += 2) {
       const Bfloat16Pair* keys = keys_.data() + tile * steps_ * tile_size;
       multiply_four(queries, tile_bytes, queries + tile_size, 2 * tile_size, keys,
                     keys + steps_ * tile_size, steps_);
-      _tile_stored(0, scores + tile * side, row_bytes);
-      _tile_stored(1, scores + tile * side + side, row_bytes);
-      _tile_stored(2, below + tile * side, row_bytes);
-      _tile_stored(3, below + tile * side + side, row_bytes);
+      store_four(scores + tile * side, 4 * padded_);
     }
-    asm volatile("" ::: "memory");  // the intrinsics do not tell the compiler that they write
   }
 
   /// Rounds a row's terms exp(scale (score - largest)); returns 1 / their sum.
@@ -151,37 +187,11 @@ class Attention {
       const Bfloat16Pair* values = values_.data() + tile * steps * tile_size;
       multiply_four(terms, 2 * padded_, terms + side * padded_ / 2, side, values,
                     values + steps * tile_size, steps);
-      _tile_stored(0, sums, 2 * tile_bytes);
-      _tile_stored(1, sums + side, 2 * tile_bytes);
-      _tile_stored(2, sums + 2 * tile_size, 2 * tile_bytes);
-      _tile_stored(3, sums + 2 * tile_size + side, 2 * tile_bytes);
-      asm volatile("" ::: "memory");  // the intrinsics do not tell the compiler that they write
+      store_four(sums, 2 * tile_bytes);
       for (Index r = 0; r < count; ++r)
         for (Index half = 0; half < 2 && (tile + half) * side < D_; ++half)
           heads_.write(first + r, tile + half,
                        simd::load(sums + r * group + half * side) * simd::Pack<float>(factors[r]));
-    }
-  }
-
-  /// Tiles 0 to 3 = two tiles of rows by two of columns. A step further the rows lie `step` pairs
-  /// further, the columns a tile.
-  static void multiply_four(const Bfloat16Pair* rows, long row_bytes, const Bfloat16Pair* below,
-                            Index step, const Bfloat16Pair* columns, const Bfloat16Pair* beside,
-                            Index steps) {
-    asm volatile("" ::: "memory");  // the intrinsics do not tell the compiler that they read
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-    for (Index k = 0; k < steps; ++k) {
-      _tile_loadd(4, rows + k * step, row_bytes);
-      _tile_loadd(6, columns + k * tile_size, tile_bytes);
-      _tile_dpbf16ps(0, 4, 6);
-      _tile_loadd(7, beside + k * tile_size, tile_bytes);
-      _tile_dpbf16ps(1, 4, 7);
-      _tile_loadd(5, below + k * step, row_bytes);
-      _tile_dpbf16ps(2, 5, 6);
-      _tile_dpbf16ps(3, 5, 7);
     }
   }
 

@@ -14,7 +14,7 @@
 #pragma once
 
 #include "ddpm/core/scratch.hpp"
-#include "ddpm/kernels/amx_attention.hpp"
+#include "ddpm/kernels/amx_attention_gradient.hpp"
 #include "ddpm/kernels/product/product.hpp"
 #include "ddpm/kernels/softmax.hpp"
 
@@ -187,6 +187,31 @@ class HeadGradient {
   Scratch<T> gradient_;
 };
 
+/// Writes the gradients of image and head i, in units U.
+template <class U, class T = Sum<U>>
+void attend_backward(const HeadLayout& at, View<const T> dy, View<const T> qkv,
+                     View<const T> scales, View<T> dqkv, Index i) {
+  const T* own_scales = scales.data + i * at.P * 2;
+#ifdef DDPM_AMX
+  if constexpr (terms_of_unit<U> == 2)
+    if (amx::granted()) {
+      const amx::GradientHeads heads{at.matrix(qkv.data, 3, 0, i),
+                                     at.matrix(qkv.data, 3, 1, i),
+                                     at.matrix(qkv.data, 3, 2, i),
+                                     at.matrix(dy.data, 1, 0, i),
+                                     own_scales,
+                                     at.matrix(dqkv.data, 3, 0, i),
+                                     at.matrix(dqkv.data, 3, 1, i),
+                                     at.matrix(dqkv.data, 3, 2, i)};
+      return amx::AttentionGradient(heads, 1 / std::sqrt(static_cast<T>(at.D))).write();
+    }
+#endif
+  const HeadGradient<U> head(at, qkv, dy, own_scales, dqkv, i);
+  const Index block = query_block(at.P);
+  for (Index first = 0; first < at.P; first += block)
+    head.add(first, std::min(block, at.P - first));
+}
+
 }  // namespace detail
 
 /// With L = <dy, y>, writes dqkv (N, H, W, 3 C) from the forward pass's scales.
@@ -198,13 +223,9 @@ void attention_backward(View<const T> dy, View<const T> qkv, View<const T> scale
   require_shape("attention_backward: dy", dy.shape, {qkv.dim(0), qkv.dim(1), qkv.dim(2), at.C});
   require_shape("attention_backward: scales", scales.shape, {qkv.dim(0) * heads, at.P, 2});
   require_shape("attention_backward: dqkv", dqkv.shape, qkv.shape);
-  const Index block = detail::query_block(at.P);
   with_unit<T>([&]<class U>() {
-    parallel_for(qkv.dim(0) * heads, [&](Index i) {
-      const detail::HeadGradient<U> head(at, qkv, dy, scales.data + i * at.P * 2, dqkv, i);
-      for (Index first = 0; first < at.P; first += block)
-        head.add(first, std::min(block, at.P - first));
-    });
+    parallel_for(qkv.dim(0) * heads,
+                 [&](Index i) { detail::attend_backward<U>(at, dy, qkv, scales, dqkv, i); });
   });
 }
 
