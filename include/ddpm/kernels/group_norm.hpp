@@ -287,6 +287,7 @@ struct DenseGradient {
     void prefetch(const Strip& strip, Index pixel) const {
       strip.prefetch(first + pixel * stride);
     }
+    void add_past(Index, int, simd::Pack<T>&) const {}
   };
   /// From that pixel on; a strip's channels are counted from `channel` on.
   template <class Strip>
@@ -346,7 +347,7 @@ struct GroupNormSegment {
     });
   }
 
-  /// dx = factor du - (x - mean) mean2 - mean1 + so_far.
+  /// dx = factor du - (x - mean) mean2 - mean1 + so_far + what comes with dy.
   template <class ActBackward>
   void finish(const ActBackward& act_backward, const T* factor, const T* mean1,
               const T* mean2) const {
@@ -374,6 +375,7 @@ struct GroupNormSegment {
               du = act_backward(row.load(strip, p, q), simd::fma(d, f[q], shift[q]));
             simd::Pack<T> value = simd::fma(du, f[q], -simd::fma(d, m2[q], m1[q]));
             if (added) value += strip.load(added, q);
+            row.add_past(p, q, value);
             strip.store(at, q, value);
           }
         }

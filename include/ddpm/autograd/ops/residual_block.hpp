@@ -184,14 +184,15 @@ class RoundedResidualBlock {
     const BlockedMap dseen(kernels::turned(conv1_.window), C);
     data_gradient(conv1_.window, dhidden, w1_, dseen);
 
-    const Tensor<float> dx_so_far = end_gradient(dy, rounded_dy, 0, so_far.take(0)),
-                        dskip_so_far = end_gradient(dy, rounded_dy, 1, so_far.take(3));
+    const Tensor<float> dx_so_far =
+                            shortcut_.w.defined() ? so_far.take(0) : sum(so_far.take(0), dy),
+                        dskip_so_far = so_far.take(3);
     const Tensor<float> dx = x_.new_grad(), dskip = skip_.new_grad(), dgamma1 = gamma1_.new_grad(),
                         dbeta1 = beta1_.new_grad();
     kernels::detail::group_norm_gradients<float>(
-        kernels::amx::MapGradient{dseen}, {x_.value(), skip_.value()}, gamma1_.value(),
-        beta1_.value(), Activation::silu, {seen.mean, seen.rstd}, {dx, dskip}, dgamma1, dbeta1,
-        {dx_so_far, dskip_so_far});
+        kernels::amx::MapGradient{dseen, past_gradients(rounded_dy)}, {x_.value(), skip_.value()},
+        gamma1_.value(), beta1_.value(), Activation::silu, {seen.mean, seen.rstd}, {dx, dskip},
+        dgamma1, dbeta1, {dx_so_far, dskip_so_far});
     const Tensor<float> dshortcut = shortcut_.w.new_grad();
     for (std::size_t part = 0; part < ends.size() && !dshortcut.empty(); ++part) {
       const View<float> rows = shortcut_rows(dshortcut, part);
@@ -228,21 +229,22 @@ class RoundedResidualBlock {
       kernels::column_sums<float>(of_images, sums);
   }
 
-  /// What has come of the gradient of x (0) or skip (1), and what comes past the convolutions.
-  Tensor<float> end_gradient(const Tensor<float>& dy, const BlockedMap& rounded_dy,
-                             std::size_t part, const Tensor<float>& so_far) const {
-    const Variable<float>& end = part == 0 ? x_ : skip_;
-    if (!end.requires_grad()) return {};
-    if (!shortcut_.w.defined()) {
-      if (so_far.empty()) return dy;
-      const Tensor<float> sum(dy.shape());
-      kernels::add<float>(so_far, dy, sum);
-      return sum;
+  /// The gradients of x, and maybe skip, that come through the shortcut; without one nothing.
+  PooledVector<BlockedMap> past_gradients(const BlockedMap& rounded_dy) const {
+    const PooledVector<BlockedMap> maps = end_maps();
+    for (std::size_t part = 0; part < maps.size(); ++part) {
+      const View<float> rows = shortcut_rows(shortcut_.w.value(), part);
+      kernels::amx::convolve(Term(rounded_dy, TileWeights::turned(rows)),
+                             kernels::amx::ToMap(maps[part], {}));
     }
-    const Tensor<float> result(end.shape());
-    const TileWeights weights = TileWeights::turned(shortcut_rows(shortcut_.w.value(), part));
-    const kernels::Epilogue<float> epilogue{{}, so_far.data(), result.data()};
-    kernels::amx::convolve(Term(rounded_dy, weights), kernels::amx::ToFloats(epilogue, end.dim(3)));
+    return maps;
+  }
+
+  /// Of a gradient so far, which may be empty, and one more.
+  static Tensor<float> sum(const Tensor<float>& so_far, const Tensor<float>& dy) {
+    if (so_far.empty()) return dy;
+    const Tensor<float> result(dy.shape());
+    kernels::add<float>(so_far, dy, result);
     return result;
   }
 

@@ -67,17 +67,19 @@ struct NormalisedAndRounded : NormalisedMap {
   }
 };
 
-/// Where group_norm_gradients() takes dy from: a map of whole blocks.
+/// Where group_norm_gradients() takes dy from: a map of whole blocks. `past`, if it is not empty,
+/// has for each part of x a map of the same positions, which is added to dx.
 struct MapGradient {
   using SiluBackward = CoarseSiluBackward;
   static constexpr bool keeps_du = false;
 
   const BlockedMap& map;
+  std::span<const BlockedMap> past = {};
   Index width = map.layout().W;  ///< pixels that follow each other
 
   template <int packs>
   struct Row {
-    const Bfloat16Pair* first[packs];
+    const Bfloat16Pair *first[packs], *past[packs];
     Index stride;
 
     template <class Strip>
@@ -86,15 +88,24 @@ struct MapGradient {
     }
     template <class Strip>
     void prefetch(const Strip&, Index) const {}
+    void add_past(Index pixel, int q, simd::Pack<float>& dx) const {
+      if (past[q]) dx += simd::load_rounded(past[q] + pixel * stride);
+    }
   };
   template <class Strip>
   auto row(const Strip& strip, Index n, Index pixel, Index channel) const {
     const PaddedLayout& at = map.layout();
-    Row<Strip::packs> result{{}, at.images * side};
+    const Index line = at.line(n, pixel / width);
+    const auto place = [&](const BlockedMap& of, Index c) {
+      return of.line(c / block_channels, line) + c % block_channels / 2;
+    };
+    Row<Strip::packs> result{{}, {}, at.images * side};
     for (int q = 0; q < Strip::packs; ++q) {
       const Index c = channel + strip.first + q * side;
-      result.first[q] =
-          map.line(c / block_channels, at.line(n, pixel / width)) + c % block_channels / 2;
+      result.first[q] = place(map, c);
+      if (past.empty()) continue;
+      const Index A = past[0].blocks() * block_channels;
+      result.past[q] = c < A ? place(past[0], c) : place(past[1], c - A);
     }
     return result;
   }
