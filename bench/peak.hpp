@@ -5,14 +5,18 @@
 
 #include <benchmark/benchmark.h>
 
+#include <array>
 #include <chrono>
+#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
 
 #include "ddpm/core/parallel.hpp"
+#include "ddpm/core/precision.hpp"
 #include "ddpm/core/simd.hpp"
 #include "ddpm/core/tensor.hpp"
+#include "ddpm/kernels/product/amx.hpp"
 
 namespace bench {
 
@@ -44,6 +48,40 @@ double measure_peak(Index threads) {
   return best;
 }
 
+#ifdef DDPM_AMX
+/// The same of AMX's products of bfloat16 pairs; `threads` threads that multiply tiles of ones.
+inline double measure_tile_peak(Index threads) {
+  constexpr Index rounds = 1'000'000, products = 6;
+  constexpr double flop = 2.0 * 16 * 16 * 32;  // of a product
+  alignas(64) static constexpr auto ones = [] {
+    std::array<std::uint32_t, 256> result{};
+    result.fill(0x3f803f80);
+    return result;
+  }();
+  double best = 0;
+  for (int trial = 0; trial < 5; ++trial) {
+    const auto start = std::chrono::steady_clock::now();
+    parallel_for(threads, [&](Index) {
+      const kernels::amx::Tiles tiles;
+      _tile_loadd(6, ones.data(), 64);
+      _tile_loadd(7, ones.data(), 64);
+      for (Index i = 0; i < rounds; ++i) {
+        _tile_dpbf16ps(0, 6, 7);
+        _tile_dpbf16ps(1, 6, 7);
+        _tile_dpbf16ps(2, 6, 7);
+        _tile_dpbf16ps(3, 6, 7);
+        _tile_dpbf16ps(4, 6, 7);
+        _tile_dpbf16ps(5, 6, 7);
+      }
+    });
+    const double seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    best = std::max(best, double(threads * rounds * products) * flop / seconds);
+  }
+  return best;
+}
+#endif
+
 /// Bytes a second that as many threads as are set read from memory; the best of several tries.
 inline double measure_bandwidth() {
   constexpr Index count = Index{64} << 20, block = Index{1} << 16;  // 256 MB: no cache holds them
@@ -73,13 +111,28 @@ double peak() {
   return value;
 }
 
+/// That of this thread's precision: of AMX's tiles if products go there.
+template <class T>
+double peak_of_precision() {
+#ifdef DDPM_AMX
+  if (matmul_precision() == Precision::bfloat16 && kernels::amx::granted()) {
+    static std::map<int, double> measured;
+    double& value = measured[num_threads()];
+    if (value == 0) value = measure_tile_peak(num_threads());
+    return value;
+  }
+#endif
+  return peak<T>();
+}
+
 /// Reports `flop` operations an iteration as GFLOP/s and as a share of the peak.
 template <class T = float>
 void report(benchmark::State& state, double flop) {
   using Counter = benchmark::Counter;
   const double per_iteration = double(state.iterations());
   state.counters["GFLOP/s"] = Counter(flop * per_iteration / 1e9, Counter::kIsRate);
-  state.counters["of_peak"] = Counter(flop * per_iteration / peak<T>(), Counter::kIsRate);
+  state.counters["of_peak"] =
+      Counter(flop * per_iteration / peak_of_precision<T>(), Counter::kIsRate);
 }
 
 /// Reports memory traffic where that is the limit.

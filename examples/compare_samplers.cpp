@@ -112,6 +112,8 @@ int main(int count, char** arguments) {
   app.add_option("--seed", s.sampling.seed, "seed of the pictures");
   app.add_option("--epochs", s.epochs, "number of passes over the data that train the classifier");
   app.add_option("--picture", s.picture, "PNG file to write");
+  add_enum_option(app, "--precision", s.sampling.precision,
+                  "what the factors of products are rounded to");
   app.add_option("--threads", s.threads, "threads that work; 0: as many as processors");
   add_spacing_options(app, s.sampling);
   add_class_options(app, s.sampling);

@@ -1,6 +1,8 @@
 // Convolution: the layers of the three presets, forward and both gradients, as the library chooses
-// and, where that is Winograd, directly; the plain loops. roofline.py draws its JSON.
+// and, where that is Winograd, directly; in bfloat16 as it chooses; the plain loops. roofline.py
+// draws its JSON.
 #include "ddpm/kernels/conv/conv2d.hpp"
+#include "ddpm/core/random.hpp"
 
 #include "../../../tests/reference/reference.hpp"
 #include "../../peak.hpp"
@@ -31,23 +33,29 @@ struct Layer {
   }
 
   explicit Layer(const benchmark::State& state)
-      : x({state.range(0), state.range(1), state.range(1), state.range(2)}, 1.0F),
-        w({state.range(4), state.range(4), state.range(2), state.range(3)}, 1.0F),
+      : x({state.range(0), state.range(1), state.range(1), state.range(2)}),
+        w({state.range(4), state.range(4), state.range(2), state.range(3)}),
         geometry(geometry_of(state.range(4), state.range(5))) {
-    y = Tensor<float>(kernels::conv2d_shape(x.shape(), w.shape(), geometry), 1.0F);
+    y = Tensor<float>(kernels::conv2d_shape(x.shape(), w.shape(), geometry));
+    Rng rng(1);  // tiles of equal values would need less power, and so less time
+    for (const auto& tensor : {x, w, y}) fill_normal<float>(tensor, rng);
     flop = 2.0 * double(y.size() * w.size() / w.dim(3));
     set_conv_algorithm(state.range(6) ? ConvAlgorithm::direct : ConvAlgorithm::automatic);
   }
 };
 
+template <Precision precision>
 void forward(benchmark::State& state) {
+  const PrecisionScope scope(precision);
   const Layer layer(state);
   for (auto _ : state)
     kernels::conv2d_forward<float>(layer.x, layer.w, {}, {}, layer.geometry, layer.y);
   layer.report(state, kernels::ConvPass::forward);
 }
 
+template <Precision precision>
 void data_gradient(benchmark::State& state) {
+  const PrecisionScope scope(precision);
   const Layer layer(state);
   const Tensor<float> dx(layer.x.shape());
   for (auto _ : state)
@@ -55,7 +63,9 @@ void data_gradient(benchmark::State& state) {
   layer.report(state, kernels::ConvPass::data_gradient);
 }
 
+template <Precision precision>
 void weight_gradient(benchmark::State& state) {
+  const PrecisionScope scope(precision);
   const Layer layer(state);
   const Tensor<float> dw(layer.w.shape());
   for (auto _ : state)
@@ -72,6 +82,7 @@ void plain_loops(benchmark::State& state) {
   layer.report(state, kernels::ConvPass::forward);
 }
 
+template <bool both>
 void layers(benchmark::internal::Benchmark* benchmark) {
   benchmark->ArgNames({"N", "HW", "in", "out", "kernel", "stride", "direct"})->UseRealTime();
   const std::vector<std::vector<Index>> all = {// ho2020_cifar10
@@ -102,7 +113,7 @@ void layers(benchmark::internal::Benchmark* benchmark) {
                                                geometry_of(layer[4], layer[5]));
     const bool winograd = kernels::winograd_pays(window, layer[2], layer[3]);
     for (const Index direct : {0, 1}) {
-      if (direct == 0 && !winograd) continue;  // the same
+      if (both ? direct == 0 && !winograd : direct == 1) continue;  // the same
       std::vector<Index> arguments = layer;
       arguments.push_back(direct);
       benchmark->Args(arguments);
@@ -110,9 +121,16 @@ void layers(benchmark::internal::Benchmark* benchmark) {
   }
 }
 
-BENCHMARK(forward)->Name("conv2d")->Apply(layers);
-BENCHMARK(data_gradient)->Name("conv2d_data_gradient")->Apply(layers);
-BENCHMARK(weight_gradient)->Name("conv2d_weight_gradient")->Apply(layers);
+BENCHMARK(forward<Precision::float32>)->Name("conv2d")->Apply(layers<true>);
+BENCHMARK(data_gradient<Precision::float32>)->Name("conv2d_data_gradient")->Apply(layers<true>);
+BENCHMARK(weight_gradient<Precision::float32>)->Name("conv2d_weight_gradient")->Apply(layers<true>);
+BENCHMARK(forward<Precision::bfloat16>)->Name("conv2d_bfloat16")->Apply(layers<false>);
+BENCHMARK(data_gradient<Precision::bfloat16>)
+    ->Name("conv2d_data_gradient_bfloat16")
+    ->Apply(layers<false>);
+BENCHMARK(weight_gradient<Precision::bfloat16>)
+    ->Name("conv2d_weight_gradient_bfloat16")
+    ->Apply(layers<false>);
 BENCHMARK(plain_loops)
     ->Name("conv2d_plain_loops")
     ->ArgNames({"N", "HW", "in", "out", "kernel", "stride", "direct"})
