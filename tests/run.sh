@@ -10,7 +10,7 @@ cmake/install_dependencies.sh g++ cmake ninja-build python3 libeigen3-dev libxsi
   zlib1g-dev nlohmann-json3-dev libcli11-dev doctest-dev
 case $preset in
   ci) cmake/install_dependencies.sh clang libbenchmark-dev ;;
-  fuzz) cmake/install_dependencies.sh clang libclang-rt-14-dev ;;
+  asan | fuzz) cmake/install_dependencies.sh clang libclang-rt-14-dev ;;
   dev) cmake/install_dependencies.sh libbenchmark-dev ;;
 esac
 cmake --preset "$preset" -G Ninja >/dev/null
