@@ -44,9 +44,8 @@ inline SamplerChoice add_options(CLI::App& app, TrainSettings& s) {
   // The last one counts, so that scripts can put a user's options behind their own.
   app.option_defaults()->always_capture_default()->multi_option_policy(
       CLI::MultiOptionPolicy::TakeLast);
-  app.add_option(
-         "--network", s.network,
-         message("the network; auto: tiny for less than 2000 images, else ", s.usual_network))
+  const std::string few = s.usual_network == "tiny" ? "" : "tiny for less than 2000 images, else ";
+  app.add_option("--network", s.network, message("the network; auto: ", few, s.usual_network))
       ->check(CLI::IsMember({"auto", "tiny", "mnist_small", "ho2020_cifar10", "tutorial"}));
   app.add_option("--out", s.out,
                  "the run's folder, which gets samples.png, strip.png, model.safetensors and run "
