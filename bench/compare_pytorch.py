@@ -11,7 +11,7 @@ BUILD_FOLDER holds a Release build with -DDDPM_BUILD_BENCH=ON. The peers are ins
     denoise   forward without gradients, against those, ONNX Runtime and OpenVINO (both from an ONNX file)
 
 With --precision any each side takes whatever is fastest: PyTorch also under autocast to bfloat16, OpenVINO at the precision
-that it chooses by itself, and this library in bfloat16. The error is that of the output against the same side's float32, root
+that it chooses by itself, and this library in float32 or bfloat16. The error is that of the output against the same side's float32, root
 mean square over the standard deviation, at random weights.
 
 With --isa avx2 (and a build with -DDDPM_NATIVE=OFF) PyTorch is held to AVX2 and is the only peer.
@@ -199,7 +199,7 @@ class Peer:
 def ours(build, row, threads, precision):
     """Seconds of one step, its share of the multiply-add peak, MB, and the output's error."""
     step, preset, batch = row.split("/")
-    name = f"{step}_step/{preset}/batch:{batch}/threads:{threads}" + ("/bfloat16" if precision == "any" else "")
+    name = f"{step}_step/{preset}/batch:{batch}/threads:{threads}" + ("/bfloat16" if precision == "bfloat16" else "")
     out = subprocess.run([f"{build}/bench/bench_unet", f"--benchmark_filter=^{name}/iterations",
                           "--benchmark_format=json"],
                          check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
@@ -214,24 +214,28 @@ def compare(row, args):
     for name in [name for name, peer in peers.items() if not peer.works]:
         print(f"{row}: {name} fails and is left out", file=sys.stderr, flush=True)
         del peers[name]
-    times, mine = {name: [] for name in peers}, []
+    own_precisions = ["float32", "bfloat16"] if args.precision == "any" else ["float32"]
+    times, ours_at = {name: [] for name in peers}, {precision: [] for precision in own_precisions}
     for _ in range(args.rounds):
         for name, peer in peers.items():
             times[name].append(peer.seconds())
-        mine.append(ours(args.build, row, args.threads, args.precision))
+        for precision in own_precisions:
+            ours_at[precision].append(ours(args.build, row, args.threads, precision))
     for peer in peers.values():
         peer.end()
     medians = {name: statistics.median(values) for name, values in times.items()}
     best = min(medians, key=medians.get)
+    own_precision = min(ours_at, key=lambda precision: statistics.median(m[0] for m in ours_at[precision]))
+    mine = ours_at[own_precision]
     own = [m[0] for m in mine]
     each = [a / b for a, b in zip(times[best], own)]
     result = dict(step=step, preset=preset, batch=int(batch), threads=args.threads, peer_seconds=times,
-                  ddpm_seconds=own, fastest_peer=best, ratio=medians[best] / statistics.median(own),
+                  ddpm_seconds=own, ddpm_precision=own_precision, fastest_peer=best, ratio=medians[best] / statistics.median(own),
                   ratio_range=[min(each), max(each)], share_of_peak=statistics.median(m[1] for m in mine),
                   peer_memory_mb={name: peer.memory_mb for name, peer in peers.items()}, ddpm_memory_mb=mine[0][2],
                   peer_error={name: peer.error for name, peer in peers.items()}, ddpm_error=mine[0][3])
-    errors = f" {100 * peers[best].error:.2f} % | {100 * mine[0][3]:.2f} % |" if args.precision == "any" and \
-        step == "denoise" else " | |" if args.precision == "any" else ""
+    errors = f" {100 * peers[best].error:.2f} % | {100 * mine[0][3]:.2f} % |" if step == "denoise" else " | |"
+    errors = f" {own_precision} |{errors}" if args.precision == "any" else ""
     print(f"| {preset} | {batch} | {step} | {medians[best]:.3f} | {best} | {statistics.median(own):.3f} | "
           f"{result['ratio']:.2f} ({min(each):.2f}-{max(each):.2f}) | {100 * result['share_of_peak']:.0f} % | "
           f"{peers[best].memory_mb:.0f} | {result['ddpm_memory_mb']:.0f} |{errors}", flush=True)
@@ -254,7 +258,7 @@ def main():
     if args.serve:
         return serve(*args.serve, args.threads)
     print(f"{args.threads} threads, medians of {args.rounds} alternating rounds\n")
-    errors = " its error | ours |" if args.precision == "any" else ""
+    errors = " ours at | its error | ours |" if args.precision == "any" else ""
     print("| network | batch | step | fastest peer, s | which | ddpm, s | ratio (range) | of peak | peer MB | ddpm MB |" + errors)
     print("|---|---|---|---|---|---|---|---|---|---|" + errors.count("|") * "---|", flush=True)
     rows = [compare(row, args) for row in args.rows.split(",")]
