@@ -13,6 +13,7 @@ import pathlib
 import struct
 import sys
 import tempfile
+import warnings
 
 import numpy
 import torch
@@ -68,6 +69,7 @@ def openvino_output(network, x, t):
 
 
 def main(checkpoint, file):
+    warnings.filterwarnings("ignore")  # of the export to ONNX
     network, (ours, _) = network_of(checkpoint), read_safetensors(file)
     x, t = ours["x"].permute(0, 3, 1, 2).contiguous(), ours["t"].long()
     y = ours["y"].permute(0, 3, 1, 2)
