@@ -230,7 +230,8 @@ def compare(row, args):
     own = [m[0] for m in mine]
     each = [a / b for a, b in zip(times[best], own)]
     result = dict(step=step, preset=preset, batch=int(batch), threads=args.threads, peer_seconds=times,
-                  ddpm_seconds=own, ddpm_precision=own_precision, fastest_peer=best, ratio=medians[best] / statistics.median(own),
+                  ddpm_seconds={precision: [m[0] for m in values] for precision, values in ours_at.items()},
+                  ddpm_precision=own_precision, fastest_peer=best, ratio=medians[best] / statistics.median(own),
                   ratio_range=[min(each), max(each)], share_of_peak=statistics.median(m[1] for m in mine),
                   peer_memory_mb={name: peer.memory_mb for name, peer in peers.items()}, ddpm_memory_mb=mine[0][2],
                   peer_error={name: peer.error for name, peer in peers.items()}, ddpm_error=mine[0][3])
