@@ -79,7 +79,7 @@ void stir(const Module& module) {
     for (float& value : parameter.value()) value += 0.1F * static_cast<float>(rng.uniform() - 0.5);
 }
 
-constexpr Index images = 4;  // on AMX the pixels of four images alternate in maps of width 4
+constexpr Index image_count = 4;  // on AMX the pixels of four images alternate in maps of width 4
 
 struct ResidualCase {
   Index H, W, in, skip, out, groups;
@@ -95,9 +95,9 @@ struct ResidualCase {
   std::vector<Tensor<float>> run(Precision precision, bool drops, bool as_one) const {
     const PrecisionScope scope(precision);
     const auto b = block();
-    const auto x = parameter({images, H, W, in}, 1);
-    const auto there = skip ? parameter({images, H, W, skip}, 2) : Variable<float>();
-    const Variable<float> e(random_tensor<float>({images, 16}, 3));
+    const auto x = parameter({image_count, H, W, in}, 1);
+    const auto there = skip ? parameter({image_count, H, W, skip}, 2) : Variable<float>();
+    const Variable<float> e(random_tensor<float>({image_count, 16}, 3));
     Rng rng(7);
     Variable<float> y;
     if (as_one) {
@@ -199,17 +199,17 @@ TEST_CASE("residual block: without gradients the bits it has with them, in any b
       CAPTURE(c.in);
       CAPTURE(c.out);
       const auto block = c.block();
-      const auto x = random_tensor<float>({images, c.H, c.W, c.in}, 1);
+      const auto x = random_tensor<float>({image_count, c.H, c.W, c.in}, 1);
       const auto skip =
-          c.skip ? random_tensor<float>({images, c.H, c.W, c.skip}, 2) : Tensor<float>();
-      const Tensor<float> with = residual_block(block, x, skip, 0, images);
+          c.skip ? random_tensor<float>({image_count, c.H, c.W, c.skip}, 2) : Tensor<float>();
+      const Tensor<float> with = residual_block(block, x, skip, 0, image_count);
       const NoGrad no_grad;
-      const Tensor<float> without = residual_block(block, x, skip, 0, images);
+      const Tensor<float> without = residual_block(block, x, skip, 0, image_count);
       CHECK(same_bits(without, with));
       CHECK(same_bits(copy_of(without.slice(1, 1)), residual_block(block, x, skip, 1, 1)));
       const int threads = num_threads();
       set_num_threads(1);
-      CHECK(same_bits(without, residual_block(block, x, skip, 0, images)));
+      CHECK(same_bits(without, residual_block(block, x, skip, 0, image_count)));
       set_num_threads(threads);
     }
 }
