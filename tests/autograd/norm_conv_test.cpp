@@ -86,7 +86,8 @@ struct ResidualCase {
 
   nn::ResidualBlock<float> block() const {
     Rng rng(1);
-    const nn::ResidualBlock<float> result(in + skip, out, 16, groups, 0.25, rng);
+    const nn::ResidualBlock<float> result(
+        in + skip, out, {.time_channels = 16, .groups = groups, .dropout = 0.25}, rng);
     stir(result);
     return result;
   }
@@ -250,7 +251,8 @@ TEST_CASE("attention block: without gradients the bits it has with them, in any 
       CAPTURE(c.channels);
       CAPTURE(c.heads);
       Rng rng(1);
-      const nn::AttentionBlock<float> block(c.channels, c.heads, c.groups, rng);
+      const nn::AttentionBlock<float> block(
+          c.channels, {.time_channels = 0, .groups = c.groups, .heads = c.heads}, rng);
       stir(block);
       const auto x = random_tensor<float>({3, c.H, c.W, c.channels}, 1);
       const auto run = [&](const Tensor<float>& images) {
@@ -267,8 +269,8 @@ TEST_CASE("attention block: without gradients the bits it has with them, in any 
 TEST_CASE("FixedParameters: the same bits, once for each value") {
   const PrecisionScope scope(Precision::bfloat16);
   Rng rng(1);
-  const nn::ResidualBlock<float> block(64, 32, 16, 8, 0, rng);
-  const nn::AttentionBlock<float> attention(32, 4, 8, rng);
+  const nn::ResidualBlock<float> block(64, 32, {.time_channels = 16, .groups = 8}, rng);
+  const nn::AttentionBlock<float> attention(32, {.time_channels = 0, .groups = 8, .heads = 4}, rng);
   stir(block);
   stir(attention);
   const auto x = random_tensor<float>({2, 6, 6, 32}, 1), skip = random_tensor<float>(x.shape(), 2);

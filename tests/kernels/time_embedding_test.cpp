@@ -15,5 +15,12 @@ TEST_CASE("time_embedding: sines, cosines, a zero for odd dimensions") {
       CHECK(e.view().row(n)[4 + i] == doctest::Approx(std::cos(angle)));
       CHECK(e.view().row(n)[8] == 0);
     }
+  const Tensor<double> other({3, 8});
+  kernels::time_embedding<double>(t, other, {.frequency_shift = 0, .cosine_first = true});
+  for (Index i = 0; i < 4; ++i) {
+    const double angle = 999 * std::pow(10000.0, -double(i) / 4);
+    CHECK(other.view().row(2)[i] == doctest::Approx(std::cos(angle)));
+    CHECK(other.view().row(2)[4 + i] == doctest::Approx(std::sin(angle)));
+  }
   CHECK_THROWS_AS(kernels::time_embedding<double>(t, Tensor<double>({3, 3})), PreconditionError);
 }

@@ -44,6 +44,24 @@ TEST_CASE("unet: any image size that the levels can halve") {
   CHECK(four_levels(Variable<float>(x), std::array<double, 1>{5}).shape() == x.shape());
 }
 
+TEST_CASE("unet: levels of any width, heads of one width, other paddings") {
+  const UNet<float> net({.image = {.channels = 1},
+                         .channels = 24,
+                         .multipliers = {1, 40.0 / 24, 2},
+                         .blocks = 1,
+                         .attention_levels = {1, 2},
+                         .groups = 4,
+                         .head_channels = 8,
+                         .symmetric_padding = true},
+                        Rng(1));
+  CHECK(net.config.width(1) == 40);
+  CHECK(net.down[1].stages[0].attention->heads == 5);
+  CHECK(net.middle[0].attention->heads == 6);
+  CHECK(net.down[0].resample->geometry.padding.top == 1);
+  const auto x = random_tensor<float>({2, 9, 12, 1}, 1);
+  CHECK(net(Variable<float>(x), std::array<double, 2>{0, 9}).shape() == x.shape());
+}
+
 TEST_CASE("unet: bad input is named") {
   const UNet<float> net(small_unet, Rng(1));
   const std::array<double, 1> t{0};
@@ -61,6 +79,12 @@ TEST_CASE("unet: bad input is named") {
   CHECK(contains(build({.channels = 0}), "channels is 0"));
   CHECK(contains(build({.multipliers = {}}), "0 multipliers"));
   CHECK(contains(build({.multipliers = {1, 0}}), "a multiplier is 0"));
+  CHECK(contains(build({.channels = 32, .multipliers = {1, 1.3}}), "gives 41.6"));
+  CHECK(contains(build({.multipliers = {std::nan("")}}), "a multiplier is nan"));
+  CHECK(contains(build({.head_channels = 48}), "256 channels do not split into heads of 48"));
+  CHECK(contains(build({.head_channels = -1}), "head_channels is -1"));
+  CHECK(contains(build({.norm_eps = 0}), "norm_eps is 0"));
+  CHECK(contains(build({.time = {.frequency_shift = 1.5}}), "frequency_shift is 1.5"));
   CHECK(contains(build({.attention_levels = {4}}), "attention level 4, expected 0 to 3"));
   CHECK(contains(build({.heads = 3}), "do not split into 3 heads"));
   CHECK(contains(build({.dropout = 1}), "dropout is 1"));

@@ -31,7 +31,7 @@ TEST_CASE("memory [MB-1]: what a step takes is known before, within 15 %") {
     UNetConfig config = small;
     config.channels = 8 * (1 + rng.below(3));
     config.multipliers.assign(std::size_t(1 + rng.below(3)), 1);
-    config.multipliers.back() = 1 + rng.below(3);
+    config.multipliers.back() = static_cast<double>(1 + rng.below(3));
     config.attention_levels = {};
     if (rng.below(2) == 1) config.attention_levels = {0};
     config.image.channels = 1 + rng.below(3);

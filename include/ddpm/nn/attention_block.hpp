@@ -5,6 +5,7 @@
 
 #include "ddpm/autograd/ops/attention_block.hpp"
 #include "ddpm/nn/layers.hpp"
+#include "ddpm/nn/stage_options.hpp"
 
 namespace ddpm::DDPM_ABI::nn {
 
@@ -16,14 +17,11 @@ struct AttentionBlock {
   Index heads;
 
   /// Throws PreconditionError if groups or heads do not divide the channels.
-  AttentionBlock(Index channels, Index head_count, Index groups, Rng& rng)
-      : norm(channels, groups),
+  AttentionBlock(Index channels, const StageOptions& options, Rng& rng)
+      : norm(channels, options.groups, options.norm_eps),
         qkv(Conv2d<T>::pointwise(channels, 3 * channels, rng)),
         out(Conv2d<T>::pointwise(channels, channels, rng, Init::zero)),
-        heads(head_count) {
-    require(heads >= 1 && channels % heads == 0, "AttentionBlock: ", channels,
-            " channels do not split into ", heads, " heads");
-  }
+        heads(options.heads_of(channels)) {}
 
   /// (N, H, W, channels) to the same.
   Variable<T> operator()(const Variable<T>& x) const {

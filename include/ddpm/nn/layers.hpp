@@ -111,19 +111,19 @@ struct ConvTranspose2d {
   }
 };
 
-/// Group normalisation (Wu & He 2018), eps 1e-6 as in the paper's code.
+/// Group normalisation (Wu & He 2018); eps, added to the variance, is 1e-6 in the paper's code.
 template <class T>
 struct GroupNorm {
-  static constexpr T eps = T(1e-6);
-
   Variable<T> gamma, beta;  ///< (channels)
   Index groups;
+  T eps;
 
   /// Throws PreconditionError if the groups do not divide the channels.
-  GroupNorm(Index channels, Index group_count)
+  GroupNorm(Index channels, Index group_count, double norm_eps = 1e-6)
       : gamma(constant_parameter(channels, T(1))),
         beta(constant_parameter(channels, T(0))),
-        groups(group_count) {
+        groups(group_count),
+        eps(static_cast<T>(norm_eps)) {
     require(group_count >= 1 && channels % group_count == 0, "GroupNorm: ", channels,
             " channels do not split into ", group_count, " groups");
   }

@@ -13,6 +13,7 @@
 #include "ddpm/autograd/ops/dropout.hpp"
 #include "ddpm/autograd/ops/residual_block.hpp"
 #include "ddpm/nn/layers.hpp"
+#include "ddpm/nn/stage_options.hpp"
 
 namespace ddpm::DDPM_ABI::nn {
 
@@ -27,13 +28,13 @@ struct ResidualBlock {
   double dropout_rate;
 
   /// Throws PreconditionError if the groups divide one of the channel counts not.
-  ResidualBlock(Index in, Index out, Index time_channels, Index groups, double dropout, Rng& rng)
-      : norm1(in, groups),
+  ResidualBlock(Index in, Index out, const StageOptions& options, Rng& rng)
+      : norm1(in, options.groups, options.norm_eps),
         conv1(Conv2d<T>::same3x3(in, out, rng)),
-        time(time_channels, out, rng),
-        norm2(out, groups),
+        time(options.time_channels, out, rng),
+        norm2(out, options.groups, options.norm_eps),
         conv2(Conv2d<T>::same3x3(out, out, rng, Init::zero)),
-        dropout_rate(dropout) {
+        dropout_rate(options.dropout) {
     if (in != out) shortcut = Conv2d<T>::pointwise(in, out, rng);
   }
 

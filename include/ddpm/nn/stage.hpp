@@ -8,14 +8,6 @@
 
 namespace ddpm::DDPM_ABI::nn {
 
-/// The choices that all stages of a network share.
-struct StageOptions {
-  Index time_channels;  ///< of the time embedding
-  Index groups;         ///< of every GroupNorm
-  Index heads;          ///< of attention
-  double dropout;       ///< rate in [0, 1)
-};
-
 template <class T>
 struct Stage {
   ResidualBlock<T> block;
@@ -23,8 +15,8 @@ struct Stage {
 
   /// Throws PreconditionError if groups or heads do not divide the channels.
   Stage(Index in, Index out, bool attend, const StageOptions& options, Rng& rng)
-      : block(in, out, options.time_channels, options.groups, options.dropout, rng) {
-    if (attend) attention.emplace(out, options.heads, options.groups, rng);
+      : block(in, out, options, rng) {
+    if (attend) attention.emplace(out, options, rng);
   }
 
   /// x, or [x | skip], (N, H, W, in), e (N, time_channels) to (N, H, W, out). Drops out if given a

@@ -42,22 +42,27 @@ struct ClassEmbedding {
 /// The activation between the two dense layers: SiLU in the paper, GELU in the tutorial.
 enum class TimeActivation { silu, gelu };
 
+using kernels::TimeEmbeddingOptions;
+
 template <class T>
 struct TimeMlp {
   Linear<T> linear1, linear2;
   std::optional<ClassEmbedding<T>> classes;
   TimeActivation activation;
+  TimeEmbeddingOptions embedding;
 
-  TimeMlp(Index channels, TimeActivation time_activation, Index class_count, Rng& rng)
+  TimeMlp(Index channels, TimeActivation time_activation, Index class_count, Rng& rng,
+          const TimeEmbeddingOptions& options = {})
       : linear1(channels, 4 * channels, rng),
         linear2(4 * channels, 4 * channels, rng),
-        activation(time_activation) {
+        activation(time_activation),
+        embedding(options) {
     if (class_count > 0) classes.emplace(class_count, 4 * channels, rng);
   }
 
   /// (N) timesteps, and (N) labels or none, to (N, 4 channels).
   Variable<T> operator()(std::span<const double> t, std::span<const Index> labels) const {
-    Variable<T> h = linear1(time_embedding<T>(t, linear1.weight.dim(0)));
+    Variable<T> h = linear1(time_embedding<T>(t, linear1.weight.dim(0), embedding));
     h = linear2(activation == TimeActivation::silu ? silu(h) : gelu(h));
     return silu(classes ? h + (*classes)(labels, t.size()) : h);
   }

@@ -104,8 +104,10 @@ struct TutorialUNet {
         conv_in(nn::Conv2d<T>::same3x3(config.image.channels, config.levels[0], rng)),
         conv_out(nn::Conv2d<T>::pointwise(config.levels[0], config.image.output_channels(), rng,
                                           nn::Init::zero)) {
-    const nn::StageOptions options{4 * config.levels[0], config.groups, config.heads,
-                                   config.dropout};
+    const nn::StageOptions options{.time_channels = 4 * config.levels[0],
+                                   .groups = config.groups,
+                                   .heads = config.heads,
+                                   .dropout = config.dropout};
     Index width = config.levels[0];
     for (std::size_t i = 0; i < config.levels.size(); ++i) {
       down.emplace_back(width, config.levels[i], config.attends(i), options, rng);

@@ -19,13 +19,20 @@ namespace ddpm::DDPM_ABI {
 
 struct UNetConfig {
   ImageSpec image = {};
-  Index channels = 128;                           ///< at full resolution
-  std::vector<Index> multipliers = {1, 2, 2, 2};  ///< of channels, one a level
-  Index blocks = 2;                               ///< residual blocks a level
+  Index channels = 128;  ///< at full resolution
+  /// Of channels, one a level; the products are whole numbers.
+  std::vector<double> multipliers = {1, 2, 2, 2};
+  Index blocks = 2;                           ///< residual blocks a level
   std::vector<Index> attention_levels = {1};  ///< 0 is full resolution; the middle always attends
-  Index heads = 1;
-  Index groups = 32;     ///< of every GroupNorm
-  double dropout = 0.1;  ///< rate in [0, 1)
+  Index heads = 1;                            ///< of attention
+  Index groups = 32;                          ///< of every GroupNorm
+  double dropout = 0.1;                       ///< rate in [0, 1)
+  // Where other networks of this kind, such as those of diffusers, are not as the paper's.
+  Index head_channels = 0;  ///< of each head, which then tells their number; 0: `heads` does
+  double norm_eps = 1e-6;   ///< added to the variance of every GroupNorm, positive
+  bool symmetric_padding =
+      false;  ///< of convolutions of stride 2: all around, not right and bottom
+  nn::TimeEmbeddingOptions time = {};
 
   /// The paper's network for CIFAR-10: 35,746,307 parameters, attention at 16x16.
   static UNetConfig ho2020_cifar10() { return {}; }
@@ -63,15 +70,32 @@ struct UNetConfig {
             ", expected 4 to 65536");
     require(!multipliers.empty() && multipliers.size() <= 16, "UNetConfig: ", multipliers.size(),
             " multipliers, expected 1 to 16 levels");
-    for (const Index multiplier : multipliers)
-      require(multiplier >= 1 && multiplier <= 65536, "UNetConfig: a multiplier is ", multiplier,
-              ", expected 1 to 65536");
+    for (std::size_t level = 0; level < multipliers.size(); ++level) {
+      const double multiplier = multipliers[level],
+                   product = static_cast<double>(channels) * multiplier;
+      require(multiplier > 0 && multiplier <= 65536, "UNetConfig: a multiplier is ", multiplier,
+              ", expected (0, 65536]");
+      require(std::abs(product - static_cast<double>(width(level))) < 1e-6 && width(level) >= 4,
+              "UNetConfig: multiplier ", multiplier, " of ", channels, " channels gives ", product,
+              ", expected a whole number, at least 4");
+    }
     require(blocks >= 1 && blocks <= 65536, "UNetConfig: blocks is ", blocks,
             ", expected 1 to 65536");
     for (const Index level : attention_levels)
       require(level >= 0 && level < static_cast<Index>(multipliers.size()),
               "UNetConfig: attention level ", level, ", expected 0 to ", multipliers.size() - 1);
     require(dropout >= 0 && dropout < 1, "UNetConfig: dropout is ", dropout, ", expected [0, 1)");
+    require(head_channels >= 0, "UNetConfig: head_channels is ", head_channels,
+            ", must not be negative");
+    require(norm_eps > 0 && norm_eps < 1, "UNetConfig: norm_eps is ", norm_eps,
+            ", expected (0, 1)");
+    require(time.frequency_shift >= 0 && time.frequency_shift <= 1,
+            "UNetConfig: time.frequency_shift is ", time.frequency_shift, ", expected [0, 1]");
+  }
+
+  /// Channels of a level.
+  Index width(std::size_t level) const {
+    return std::lround(static_cast<double>(channels) * multipliers[level]);
   }
 
   /// The network has more values than that. In double and before validate(), so that whatever
@@ -79,14 +103,16 @@ struct UNetConfig {
   double fewest_values() const {
     const double c = static_cast<double>(channels);
     double values = image.fewest_values(c) + 20 * c * c;
-    for (const Index multiplier : multipliers) {
-      const double width = c * static_cast<double>(multiplier);
+    for (const double multiplier : multipliers) {
+      const double width = c * multiplier;
       values += (2 * static_cast<double>(blocks) + 1) * 9 * width * width;
     }
     return values;
   }
 
-  static constexpr auto later_fields = ImageSpec::later_fields;
+  static constexpr std::array<std::string_view, 7> later_fields{
+      "classes",           "learn_variance",  "head_channels", "norm_eps",
+      "symmetric_padding", "frequency_shift", "cosine_first"};
 
   /// Names every field once, as a module its members.
   static void fields(auto& self, auto&& visit) {
@@ -98,6 +124,11 @@ struct UNetConfig {
     visit("heads", self.heads);
     visit("groups", self.groups);
     visit("dropout", self.dropout);
+    visit("head_channels", self.head_channels);
+    visit("norm_eps", self.norm_eps);
+    visit("symmetric_padding", self.symmetric_padding);
+    visit("frequency_shift", self.time.frequency_shift);
+    visit("cosine_first", self.time.cosine_first);
   }
 
   bool attends(std::size_t level) const {
@@ -135,25 +166,31 @@ struct UNet {
   /// divide the channels of a layer.
   UNet(const UNetConfig& unet_config, Rng rng)
       : config((unet_config.validate(), unet_config)),
-        time(config.channels, nn::TimeActivation::silu, config.image.classes, rng),
+        time(config.channels, nn::TimeActivation::silu, config.image.classes, rng, config.time),
         conv_in(nn::Conv2d<T>::same3x3(config.image.channels, config.channels, rng)),
-        norm_out(config.channels * config.multipliers[0], config.groups),
-        conv_out(nn::Conv2d<T>::same3x3(config.channels * config.multipliers[0],
-                                        config.image.output_channels(), rng, nn::Init::zero)) {
-    const nn::StageOptions options{4 * config.channels, config.groups, config.heads,
-                                   config.dropout};
+        norm_out(config.width(0), config.groups, config.norm_eps),
+        conv_out(nn::Conv2d<T>::same3x3(config.width(0), config.image.output_channels(), rng,
+                                        nn::Init::zero)) {
+    const nn::StageOptions options{.time_channels = 4 * config.channels,
+                                   .groups = config.groups,
+                                   .heads = config.heads,
+                                   .head_channels = config.head_channels,
+                                   .dropout = config.dropout,
+                                   .norm_eps = config.norm_eps};
+    const Padding halving =
+        config.symmetric_padding ? Padding::same(1) : Padding::right_and_bottom();
     const std::size_t levels = config.multipliers.size();
     Index width = config.channels;
     std::vector<Index> skips{width};
     for (std::size_t i = 0; i < levels; ++i) {
       Level& level = down.emplace_back();
       for (Index b = 0; b < config.blocks; ++b) {
-        const Index out = config.channels * config.multipliers[i];
+        const Index out = config.width(i);
         level.stages.emplace_back(width, out, config.attends(i), options, rng);
         skips.push_back(width = out);
       }
       if (i + 1 == levels) break;
-      level.resample = nn::Conv2d<T>(width, width, 3, {2, Padding::right_and_bottom()}, rng);
+      level.resample = nn::Conv2d<T>(width, width, 3, {2, halving}, rng);
       skips.push_back(width);
     }
     middle.emplace_back(width, width, true, options, rng);
@@ -161,7 +198,7 @@ struct UNet {
     for (std::size_t i = levels; i-- > 0;) {
       Level& level = up.emplace_back();
       for (Index b = 0; b <= config.blocks; ++b) {
-        const Index out = config.channels * config.multipliers[i];
+        const Index out = config.width(i);
         level.stages.emplace_back(width + skips.back(), out, config.attends(i), options, rng);
         skips.pop_back();
         width = out;

@@ -87,6 +87,25 @@ void write_config(const Config& config, const std::string& prefix,
   });
 }
 
+/// True if files of older versions do not have the field.
+template <class Config>
+bool is_later_field(std::string_view name) {
+  if constexpr (requires { Config::later_fields; })
+    return std::find(Config::later_fields.begin(), Config::later_fields.end(), name) !=
+           Config::later_fields.end();
+  return false;
+}
+
+/// Adds such fields, with their defaults, where they are not there.
+template <class Config>
+void add_later_fields(const std::string& prefix, std::map<std::string, std::string>& text) {
+  std::map<std::string, std::string> defaults;
+  write_config(Config{}, prefix, defaults);
+  for (const auto& [key, value] : defaults)
+    if (is_later_field<Config>(std::string_view(key).substr(prefix.size() + 1)))
+      text.emplace(key, value);
+}
+
 /// The configuration that write_config() wrote; members that are no fields are those of `config`.
 /// The fields of Config::later_fields keep their values if they are not there, so that files from
 /// before there were such fields can be read. `source` stands in errors. Throws IoError that names
@@ -100,10 +119,7 @@ Config read_config(const std::map<std::string, std::string>& text, const std::st
   Config::fields(config, [&](const char* name, auto& value) {
     const auto found = left.find(prefix + "." + name);
     if (found == left.end()) {
-      if constexpr (requires { Config::later_fields; })
-        if (std::count(Config::later_fields.begin(), Config::later_fields.end(),
-                       std::string_view(name)) > 0)
-          return;
+      if (is_later_field<Config>(name)) return;
       throw IoError(message(source, ": the metadata has no '", prefix, ".", name, "'"));
     }
     if (!detail::from_text(found->second, value))

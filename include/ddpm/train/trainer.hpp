@@ -185,6 +185,9 @@ class Trainer {
     const TrainerOptions before{.precision = Precision::float32};
     write_config(read_config(stored, "trainer", source, before), "trainer", complete);
     stored.insert(complete.begin(), complete.end());
+    if constexpr (requires { Network::network_name; })
+      if (stored["network"] == Network::network_name)
+        add_later_fields<typename Network::Config>("network", stored);
     io::Metadata here = describe();
     // May be others; the size of the images is the data's.
     for (const char* key : {"trainer.steps", "network.image_height", "network.image_width"})

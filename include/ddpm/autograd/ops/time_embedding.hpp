@@ -11,9 +11,10 @@ namespace ddpm::DDPM_ABI {
 
 /// (N, dim) for N timesteps. Throws PreconditionError if dim < 4.
 template <class T>
-Variable<T> time_embedding(std::span<const double> t, Index dim) {
+Variable<T> time_embedding(std::span<const double> t, Index dim,
+                           const kernels::TimeEmbeddingOptions& options = {}) {
   Tensor<T> e({static_cast<Index>(t.size()), dim});
-  kernels::time_embedding<T>(t, e);
+  kernels::time_embedding<T>(t, e, options);
   return Variable<T>(e);
 }
 
