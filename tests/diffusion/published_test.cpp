@@ -1,8 +1,6 @@
 // The samplers against the numbers of diffusers' own scheduler tests: their fixture, their model
 // x t / (t + 1), their levels. Each number is published to three or four digits (the comment); what
 // is compared is the same loop in double. diffusers' tables are in float32.
-#include <random>
-
 #include "../support.hpp"
 #include "ddpm/autograd/ops/arithmetic.hpp"
 #include "ddpm/diffusion/sample.hpp"
@@ -70,28 +68,12 @@ double run(const Solver& solver, const Scheduler<double>& scheduler, const Level
   return sum_of_magnitudes(solve(solver, Toy(), scheduler, levels, x, no_noise, ignore));
 }
 
-/// PyTorch's normal numbers, from its generator's seed 0: blocks of 16 by Box-Muller, NCHW.
-struct TorchNoise {
-  std::shared_ptr<std::mt19937> generator = std::make_shared<std::mt19937>(0);
-
-  Tensor<double> operator()() const {
-    std::vector<double> values(768);
-    for (double& v : values) v = double((*generator)() & 0xFFFFFF) / double(1 << 24);
-    for (std::size_t block = 0; block < 768; block += 16)
-      for (std::size_t j = block; j < block + 8; ++j) {
-        const double radius = std::sqrt(-2 * std::log(1 - values[j]));
-        const double angle = 2 * std::numbers::pi * values[j + 8];
-        values[j] = radius * std::cos(angle);
-        values[j + 8] = radius * std::sin(angle);
-      }
-    Tensor<double> x({4, 8, 8, 3});
-    for (std::size_t b = 0; b < 4; ++b)
-      for (std::size_t c = 0; c < 3; ++c)
-        for (std::size_t p = 0; p < 64; ++p)
-          x[Index((b * 64 + p) * 3 + c)] = values[(b * 3 + c) * 64 + p];
-    return x;
-  }
-};
+/// PyTorch's normal numbers from its generator's seed 0, shaped as the fixture.
+NoiseSource<double> torch_noise() {
+  return [shape = scheduler_fixture().shape(), generator = TorchGenerator(0)]() mutable {
+    return generator.normal<double>(shape);
+  };
+}
 
 auto near(double value) { return doctest::Approx(value).epsilon(2e-9); }
 
@@ -101,9 +83,8 @@ TEST_CASE("published: DDPM, all timesteps, PyTorch's noise of seed 0") {
   const auto run_ddpm = [](const Scheduler<double>& scheduler) {
     const auto levels = noise_levels(scheduler, 1000, Spacing::trailing);
     return sum_of_magnitudes(solve(Ancestral<double>{}, Toy(), scheduler, levels,
-                                   scheduler_fixture(), TorchNoise(), ignore));
+                                   scheduler_fixture(), torch_noise(), ignore));
   };
-  CHECK(TorchNoise()()[0] == doctest::Approx(-1.1258398));       // torch.randn(16)[0] of seed 0
   CHECK(run_ddpm(clipped()) == near(258.9590567));               // 258.9606
   CHECK(run_ddpm(clipped(Prediction::v)) == near(202.0282645));  // 202.0296
 }
@@ -253,7 +234,7 @@ TEST_CASE("published: Euler, Heun and Euler ancestral, whose loops pass the scal
   CHECK(run_scaled(heun, karras, start, 2, no_noise) == near(0.0001524600376));   // 0.00015
   CHECK(run_scaled(heun, two, noisy, 2, no_noise) == near(75074.86536));          // 75074.8906
   const EulerAncestral<double> ancestral;
-  CHECK(run_scaled(ancestral, ten_levels, start, 1, TorchNoise()) ==
-        near(152.3192743));                                                        // 152.3192
-  CHECK(run_scaled(ancestral, two, noisy, 1, TorchNoise()) == near(56163.05848));  // 56163.0508
+  CHECK(run_scaled(ancestral, ten_levels, start, 1, torch_noise()) ==
+        near(152.3192743));                                                         // 152.3192
+  CHECK(run_scaled(ancestral, two, noisy, 1, torch_noise()) == near(56163.05848));  // 56163.0508
 }

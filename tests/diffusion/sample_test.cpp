@@ -50,3 +50,24 @@ TEST_CASE("trajectory: every k-th state of a run, and the last") {
   CHECK_THROWS_AS(sample(model, unclipped(), options, std::ref(none)), PreconditionError);
   CHECK(trajectory.states[0].t == 699);  // trailing: 999, 899, ..., the fourth
 }
+
+TEST_CASE("sample: PyTorch's noise, of a generator a sample or of one for all") {
+  const Pair model{unclipped()};
+  const auto drawn = [&](Index count, std::uint64_t seed, NoiseKind noise, Index batch = 64) {
+    return sample(model, unclipped(),
+                  {.count = count, .seed = seed, .batch_size = batch, .steps = 7, .noise = noise});
+  };
+  const auto each = drawn(5, 8, NoiseKind::pytorch);
+  CHECK(same_bits(drawn(5, 8, NoiseKind::pytorch, 2), each));
+  for (Index i = 0; i < 5; ++i)
+    CHECK(same_bits(copy_of(each.slice(i, 1)),
+                    drawn(1, 8 + std::uint64_t(i), NoiseKind::pytorch_batch)));
+  const auto all = drawn(5, 8, NoiseKind::pytorch_batch);
+  TorchGenerator generator(8);
+  const auto noise = [&] { return generator.normal<double>(all.shape()); };
+  CHECK(same_bits(all, solve(Ancestral<double>(), model, unclipped(),
+                             noise_levels(unclipped(), 7, Spacing::trailing), noise(), noise)));
+  const SampleOptions options{.count = 5, .batch_size = 4, .noise = NoiseKind::pytorch_batch};
+  CHECK(contains(error_of<PreconditionError>([&] { sample(model, unclipped(), options); }),
+                 "5 samples from number 0 in batches of 4"));
+}

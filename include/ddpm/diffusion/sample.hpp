@@ -7,15 +7,26 @@
 
 #include "ddpm/autograd/fixed_parameters.hpp"
 #include "ddpm/core/precision.hpp"
+#include "ddpm/core/torch_random.hpp"
 #include "ddpm/diffusion/guidance.hpp"
 #include "ddpm/diffusion/samplers/table.hpp"
 #include "ddpm/diffusion/timesteps.hpp"
 
 namespace ddpm::DDPM_ABI {
 
+/// Whose random numbers a run of sampling takes.
+enum class NoiseKind {
+  philox,         ///< this library's
+  pytorch,        ///< torch.randn of a generator for each sample, sample i's seeded with seed + i
+  pytorch_batch,  ///< torch.randn of one generator for all samples, which are then one batch
+};
+template <>
+inline constexpr auto enum_names<NoiseKind> = named<NoiseKind>("philox", "pytorch",
+                                                               "pytorch_batch");
+
 struct SampleOptions {
   Index count = 16;        ///< images to make, at least 1
-  std::uint64_t seed = 0;  ///< sample i follows only from seed and first + i
+  std::uint64_t seed = 0;  ///< sample i follows only from seed and first + i, but see NoiseKind
   Index first = 0;         ///< number of the first sample, at least 0
   Index batch_size = 64;   ///< images at once, at least 1; changes no sample
   Index height = 0;        ///< pixels; 0: the network's
@@ -25,6 +36,7 @@ struct SampleOptions {
   Spacing spacing = Spacing::trailing;   ///< of the steps
   FinalLevel final = FinalLevel::clean;  ///< where the last step leads
   double eta = 0;                        ///< of ddim, in [0, 1]
+  NoiseKind noise = NoiseKind::philox;   ///< where the random numbers come from
   bool shared_noise = false;             ///< every sample gets the random numbers of the first
   /// The class of sample i is labels[(first + i) mod their number]: one for all, or a row of them;
   /// none: unconditional. no_label among them is allowed.
@@ -64,6 +76,11 @@ void check(const char* where, const D& denoiser, const Scheduler<T>& scheduler,
   require(options.first >= 0, where, ": first is ", options.first, ", must not be negative");
   require(options.height >= 0 && options.width >= 0, where, ": an image of ", options.height, " x ",
           options.width, " pixels");
+  require(options.noise != NoiseKind::pytorch_batch ||
+              (options.count <= options.batch_size && options.first == 0 && !options.shared_noise),
+          where, ": ", options.count, " samples from number ", options.first,
+          options.shared_noise ? " with shared noise" : "", " in batches of ", options.batch_size,
+          "; noise of the kind pytorch_batch is that of one batch, from number 0");
   check_guidance<T>(where, denoiser, options.labels, options.guidance);
   require_signal<T>(scheduler.config().prediction, levels.front());
   with_solver<T>(options.sampler, options.eta, [&](const auto& solver) {
@@ -84,6 +101,36 @@ Tensor<T> run_sampler(const D& denoiser, const Scheduler<T>& scheduler,
   });
 }
 
+/// The random numbers of samples [first, first + N) of a run, shaped as `shape` (N, H, W, C).
+template <class T>
+NoiseSource<T> noise_source(const SampleOptions& options, const Shape& shape, Index first) {
+  if (options.noise == NoiseKind::pytorch_batch)
+    return [shape, generator = TorchGenerator(options.seed)]() mutable {
+      return generator.normal<T>(shape);
+    };
+  const auto number = [&](Index n) {
+    return options.first + (options.shared_noise ? 0 : first + n);
+  };
+  if (options.noise == NoiseKind::philox) {
+    std::vector<Rng> streams;
+    for (Index n = 0; n < shape[0]; ++n)
+      streams.emplace_back(options.seed, Purpose::sampling, number(n));
+    return [shape, streams]() mutable { return sample_noise<T>(shape, streams); };
+  }
+  std::vector<TorchGenerator> generators;
+  for (Index n = 0; n < shape[0]; ++n)
+    generators.emplace_back(options.seed + static_cast<std::uint64_t>(number(n)));
+  return [shape, generators]() mutable {
+    Tensor<T> noise(shape);
+    parallel_for(shape[0], [&](Index n) {
+      const Tensor<T> one = generators[static_cast<std::size_t>(n)].template normal<T>(
+          {1, shape[1], shape[2], shape[3]});
+      std::copy(one.begin(), one.end(), noise.slice(n, 1).begin());
+    });
+    return noise;
+  };
+}
+
 /// Images (of shape `all`) in batches, each by run(model, done, noise): model is the denoiser,
 /// guided if there are labels, done the samples made before, noise() the batch's random numbers.
 template <class T, class D, class Run>
@@ -94,12 +141,8 @@ Tensor<T> in_batches(const D& denoiser, const Shape& all, const SampleOptions& o
   Tensor<T> images(all);
   for (Index done = 0; done < all[0]; done += options.batch_size) {
     const Index size = std::min(options.batch_size, all[0] - done);
-    std::vector<Rng> streams;
-    for (Index i = 0; i < size; ++i)
-      streams.emplace_back(options.seed, Purpose::sampling,
-                           options.first + (options.shared_noise ? 0 : done + i));
     const View<T> part = images.slice(done, size);
-    const NoiseSource<T> noise = [&] { return sample_noise<T>(part.shape, streams); };
+    const NoiseSource<T> noise = noise_source<T>(options, part.shape, done);
     const auto batch = [&](const auto& model) { return run(model, done, noise); };
     const Tensor<T> made = with_labels<T>(denoiser, options.labels, options.first + done, size,
                                           options.guidance, batch);
@@ -143,7 +186,7 @@ Tensor<T> sample(const D& denoiser, const Scheduler<T>& scheduler,
 
 /// Images from x_t (N, H, W, C) at timestep t instead of from noise at T - 1: from a picture that
 /// add_noise() made noisy, a variation of it. options.steps are spread from t down, 0: all t + 1;
-/// options.count, height and width must be in range and do not matter: x_t has its own.
+/// options.count, height and width do not matter: x_t has its own.
 /// on_step as in sample(). Throws PreconditionError as sample() does, and if x_t is empty or t out
 /// of range.
 template <class T, Denoiser<T> D>
@@ -156,7 +199,9 @@ Tensor<T> sample_from(const D& denoiser, const Scheduler<T>& scheduler, const Te
   auto levels = noise_levels(scheduler, options.steps > 0 ? options.steps : t + 1, options.spacing,
                              options.final, t);
   levels.front() = scheduler.level_at(t);  // leading spacing would start short
-  detail::check("sample_from", denoiser, scheduler, std::span<const NoiseLevel>(levels), options);
+  SampleOptions all = options;
+  all.count = x_t.dim(0);
+  detail::check("sample_from", denoiser, scheduler, std::span<const NoiseLevel>(levels), all);
   const auto run = [&](const auto& model, Index done, const NoiseSource<T>& noise) {
     const Tensor<T> x = copy_of(x_t.slice(done, std::min(options.batch_size, x_t.dim(0) - done)));
     return detail::run_sampler(model, scheduler, levels, options, x, noise, on_step);

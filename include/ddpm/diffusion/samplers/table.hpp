@@ -18,6 +18,9 @@
   ROW(ancestral, Ancestral<T>(), "Ho et al. 2020, algorithm 2", "", "1", "fresh")                 \
   ROW(ddim, Ddim<T>({.eta = eta, .clip_noise = true}), "Song et al. 2021, equations 12, 16", "1", \
       "1", "with `eta` > 0")                                                                      \
+  ROW(ddim_unclipped, Ddim<T>({.eta = eta}),                                                      \
+      "the same, noise as the network told it where x_0 was clipped, as in diffusers", "1", "1",  \
+      "with `eta` > 0")                                                                           \
   ROW(euler, Euler<T>(), "Karras et al. 2022", "1", "1", "")                                      \
   ROW(euler_ancestral, EulerAncestral<T>(), "the same, and fresh noise", "", "1", "fresh")        \
   ROW(heun, Heun<T>(), "Karras et al. 2022, algorithm 1", "2", "2", "")                           \
