@@ -18,6 +18,11 @@ namespace ddpm::DDPM_ABI::kernels {
 struct TimeEmbeddingOptions {
   double frequency_shift = 1;  ///< s, in [0, 1]
   bool cosine_first = false;
+
+  /// f_i of an embedding of 2 half numbers.
+  double frequency(Index i, Index half) const {
+    return std::exp(-std::log(10000.0) * double(i) / (double(half) - frequency_shift));
+  }
 };
 
 /// Writes e (N, dim) for timesteps t (N), each at least 0. Computed in double.
@@ -33,9 +38,7 @@ void time_embedding(std::span<const double> t, View<T> e,
   for (Index n = 0; n < e.dim(0); ++n) {
     T* row = e.row(n);
     for (Index i = 0; i < half; ++i) {
-      const double frequency =
-          std::exp(-std::log(10000.0) * double(i) / (double(half) - options.frequency_shift));
-      const double angle = t[static_cast<std::size_t>(n)] * frequency;
+      const double angle = t[static_cast<std::size_t>(n)] * options.frequency(i, half);
       row[sines + i] = static_cast<T>(std::sin(angle));
       row[cosines + i] = static_cast<T>(std::cos(angle));
     }

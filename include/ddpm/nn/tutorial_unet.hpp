@@ -132,7 +132,7 @@ struct TutorialUNet {
   /// small.
   Variable<T> operator()(const Variable<T>& x, std::span<const double> t,
                          std::span<const Index> labels = {}, Rng* rng = nullptr) const {
-    config.image.check_input("TutorialUNet", x.shape(), t.size(), labels, down.size());
+    config.image.check_input("TutorialUNet", x.shape(), t.size(), labels, halvings());
     const Variable<T> e = time(t, labels);
     PooledVector<Variable<T>> skips;
     Variable<T> h = conv_in(x);
@@ -151,6 +151,9 @@ struct TutorialUNet {
   }
 
   Index classes() const { return config.image.classes; }
+
+  /// How often images are halved.
+  std::size_t halvings() const { return down.size(); }
 
   /// The shape of `count` images of the configuration's size.
   Shape sample_shape(Index count) const { return config.image.shape(count); }

@@ -216,7 +216,7 @@ struct UNet {
   /// small.
   Variable<T> operator()(const Variable<T>& x, std::span<const double> t,
                          std::span<const Index> labels = {}, Rng* rng = nullptr) const {
-    config.image.check_input("UNet", x.shape(), t.size(), labels, down.size() - 1);
+    config.image.check_input("UNet", x.shape(), t.size(), labels, halvings());
     const Variable<T> e = time(t, labels);
     PooledVector<Variable<T>> skips;
     Variable<T> h = conv_in(x);
@@ -237,6 +237,9 @@ struct UNet {
   }
 
   Index classes() const { return config.image.classes; }
+
+  /// How often images are halved.
+  std::size_t halvings() const { return down.size() - 1; }
 
   /// The shape of `count` images of the configuration's size.
   Shape sample_shape(Index count) const { return config.image.shape(count); }
