@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <ddpm/ddpm.hpp>
+#include <ddpm/interop/diffusers.hpp>
 #include <iostream>
 #include <string>
 
@@ -36,7 +37,8 @@ int report_errors(const F& f) {
 /// What --help says of a checkpoint.
 inline constexpr const char* checkpoint_help =
     "what a training wrote: model.safetensors, a run state, or the run's folder, of which the "
-    "newest state is taken; the run may be going on";
+    "newest state is taken; the run may be going on. Or a folder of diffusers: a UNet2DModel, or "
+    "a DDPM or DDIM pipeline";
 
 /// The file that a checkpoint argument means.
 inline std::string checkpoint_file(const std::string& path) {
@@ -45,9 +47,11 @@ inline std::string checkpoint_file(const std::string& path) {
   return path + "/model.safetensors";
 }
 
-/// Calls f with the network and scheduler of a checkpoint, whichever network it holds.
+/// Calls f with the network and scheduler of a checkpoint, whichever network it holds, or of a
+/// folder of diffusers.
 template <class F>
 void with_checkpoint(const std::string& argument, const F& f) {
+  if (interop::is_diffusers_folder(argument)) return f(interop::load_diffusers<float>(argument));
   const std::string path = checkpoint_file(argument);
   const auto file = io::Safetensors::read(path);
   if (checkpoint_network(file, path) == TutorialUNet<float>::network_name)
@@ -73,8 +77,9 @@ void add_enum_option(CLI::App& app, const std::string& flag, E& value, const std
 /// Adds --spacing and --eta.
 inline void add_spacing_options(CLI::App& app, SampleOptions& options) {
   add_enum_option(app, "--spacing", options.spacing, "how the steps are spread");
-  app.add_option("--eta", options.eta,
-                 "how random the sampler ddim is: 0 not at all, 1 as ancestral");
+  app.add_option(
+      "--eta", options.eta,
+      "how random the samplers ddim and ddim_unclipped are: 0 not at all, 1 as ancestral");
 }
 
 /// How programs draw if they are not told: with the fast sampler, if signal is left for it.
@@ -90,6 +95,16 @@ class SamplerChoice {
                             "steps of the sampler; 0: all timesteps, which is what ancestral takes "
                             "if it is told nothing else");
     add_spacing_options(app, options);
+    spacing_ = app.get_option("--spacing");
+  }
+
+  /// Takes over how a pipeline steps, where the command line names the sampler only.
+  void take(const SampleOptions& pipeline) {
+    if (sampler_->count() == 0) return;
+    if (spacing_->count() == 0) options_.spacing = pipeline.spacing;
+    if (steps_->count() > 0 || options_.sampler != pipeline.sampler) return;
+    options_.steps = pipeline.steps;
+    steps_taken_ = true;
   }
 
   /// Fills in what the command line left open, once the process is known.
@@ -97,14 +112,15 @@ class SamplerChoice {
     const bool told = sampler_->count() > 0;
     if (!told && !schedule.level_at(schedule.timesteps() - 1).has_signal())
       options_.sampler = Sampler::ddim;
-    if (steps_->count() > 0) return;
+    if (steps_->count() > 0 || steps_taken_) return;
     options_.steps =
         options_.sampler == Sampler::ancestral ? 0 : std::min<Index>(20, schedule.timesteps());
   }
 
  private:
   SampleOptions& options_;
-  CLI::Option *sampler_, *steps_;
+  CLI::Option *sampler_, *steps_, *spacing_;
+  bool steps_taken_ = false;
 };
 
 /// Adds --class and --guidance.
@@ -138,7 +154,7 @@ void echo(const char* name, const Value&... value) {
 
 /// Prints how samples are drawn.
 inline void echo_sampling(const SampleOptions& options, Index timesteps) {
-  const bool ddim = options.sampler == Sampler::ddim;
+  const bool ddim = options.sampler == Sampler::ddim || options.sampler == Sampler::ddim_unclipped;
   echo("sampler", name_of(options.sampler), ", ", options.steps > 0 ? options.steps : timesteps,
        " steps, ", name_of(options.spacing), ddim ? message(", eta ", options.eta) : "");
   if (options.labels.empty()) return;

@@ -26,6 +26,7 @@ io::Metadata description(const Model& model, const SampleOptions& options) {
                     {"steps", message(options.steps)},
                     {"spacing", message(name_of(options.spacing))},
                     {"eta", message(options.eta)},
+                    {"noise", message(name_of(options.noise))},
                     {"classes", labels},
                     {"guidance", message(options.guidance)},
                     {"precision", message(name_of(options.precision))}};
@@ -47,6 +48,7 @@ void check_folder(const std::filesystem::path& folder, const io::Metadata& wante
     if (const auto equals = line.find(" = "); equals != line.npos)
       there[line.substr(0, equals)] = line.substr(equals + 3);
   there.emplace("precision", "float32");  // of folders from before there was a choice
+  there.emplace("noise", "philox");
   const std::string differences = ddpm::detail::differences(there, wanted, {""});
   if (!differences.empty())
     throw IoError(message(folder.string(), " holds pictures drawn with other settings:",
@@ -101,7 +103,7 @@ int main(int count, char** arguments) {
   options.count = 64;
   int threads = 0;
   app.option_defaults()->always_capture_default();
-  app.add_option("checkpoint", checkpoint, checkpoint_help)->required();
+  app.add_option("checkpoint,--model", checkpoint, checkpoint_help)->required();
   app.add_option("--count", options.count, "number of pictures");
   app.add_option("--seed", options.seed,
                  "seed of the pictures; picture i follows from the seed and first + i only");
@@ -110,7 +112,11 @@ int main(int count, char** arguments) {
                  "number of pictures drawn at once, which changes none of them");
   app.add_option("--height", options.height, "height of the pictures in pixels; 0: as trained");
   app.add_option("--width", options.width, "width of the pictures in pixels; 0: as trained");
-  const SamplerChoice choice(app, options);
+  SamplerChoice choice(app, options);
+  add_enum_option(app, "--noise", options.noise,
+                  "whose random numbers: philox, this library's; pytorch, those of a generator for "
+                  "each picture, seeded with the seed plus its number; pytorch_batch, those of one "
+                  "generator for all, as a pipeline of diffusers has them. One of");
   add_class_options(app, options);
   app.add_option("--grid", grid, "PNG file to write, with all pictures");
   app.add_option("--strip", strip,
@@ -129,6 +135,7 @@ int main(int count, char** arguments) {
         check_writable(std::filesystem::absolute(file).parent_path());
     const auto draw = [&](const auto& model) {
       const auto& scheduler = model.scheduler;
+      if constexpr (requires { model.sampling; }) choice.take(model.sampling);
       choice.complete(scheduler);
       const Shape own = model.network.sample_shape(1);
       std::cout << "settings\n";
@@ -137,7 +144,7 @@ int main(int count, char** arguments) {
       echo("pictures", options.count, " of ", options.height > 0 ? options.height : own[1], " x ",
            options.width > 0 ? options.width : own[2]);
       echo_sampling(options, scheduler.timesteps());
-      echo("seed", options.seed);
+      echo("seed", options.seed, ", random numbers of ", name_of(options.noise));
       echo("precision", name_of(options.precision));
       echo("threads", num_threads());
       if (folder.empty())

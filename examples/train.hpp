@@ -15,6 +15,7 @@ namespace examples {
 struct TrainSettings {
   std::string network = "auto";        ///< a preset's name; auto: chosen by the size of the data
   std::string usual_network = "tiny";  ///< what auto takes, except for few images
+  std::string from;                    ///< a checkpoint or folder of diffusers to begin with
   std::string out = "out";             ///< the run's folder: pictures, weights, run states
   bool resume = false;                 ///< there must be a run to go on with
   std::optional<std::filesystem::path> state = {};  ///< the run state to go on from
@@ -47,6 +48,9 @@ inline SamplerChoice add_options(CLI::App& app, TrainSettings& s) {
   const std::string few = s.usual_network == "tiny" ? "" : "tiny for less than 2000 images, else ";
   app.add_option("--network", s.network, message("the network; auto: ", few, s.usual_network))
       ->check(CLI::IsMember({"auto", "tiny", "mnist_small", "ho2020_cifar10", "tutorial"}));
+  app.add_option("--from", s.from,
+                 "begin with this network and its process, instead of a new one: " +
+                     std::string(checkpoint_help));
   app.add_option("--out", s.out,
                  "the run's folder, which gets samples.png, strip.png, model.safetensors and run "
                  "states; a run that stopped there goes on, with its settings");
@@ -128,6 +132,9 @@ inline std::optional<int> parse(CLI::App& app, TrainSettings& s, int count, char
     if (s.state) {
       detail::take_settings(io::Safetensors::read(*s.state), s);
       app.parse(count, arguments);  // what was told counts
+    } else if (!s.from.empty()) {
+      with_checkpoint(s.from, [&](const auto& model) { s.scheduler = model.scheduler.config(); });
+      app.parse(count, arguments);
     }
     s.network_told = app.get_option("--network")->count() > 0;
   } catch (const CLI::ParseError& error) {
@@ -301,6 +308,20 @@ void train(const Network& network, const TrainSettings& settings, const Data& im
   write_samples(trainer.ema_model(), scheduler, grid, path("samples.png"), path("strip.png"));
 }
 
+/// Begins with a network that was trained before.
+template <class Data>
+void train_from(TrainSettings& settings, const Data& images) {
+  require(!settings.network_told, "--network ", settings.network, " and --from ", settings.from,
+          ": give one of them");
+  with_checkpoint(settings.from, [&](const auto& model) {
+    require(settings.classes == model.network.classes(), "--from ", settings.from,
+            ": a network of ", model.network.classes(), " classes, the labels have ",
+            settings.classes);
+    settings.network = settings.from;
+    train(model.network, settings, images);
+  });
+}
+
 /// Goes on with the network that the run state holds.
 template <class Data>
 void train_stored(TrainSettings& settings, const Data& images) {
@@ -351,6 +372,7 @@ int train_program(TrainSettings& settings, const SamplerChoice& sampler, const L
     };
     const Rng rng(settings.trainer.seed);
     if (settings.state && !settings.network_told) return detail::train_stored(settings, images);
+    if (!settings.from.empty()) return detail::train_from(settings, images);
     if (settings.network == "tutorial") {
       const auto config = complete(TutorialUNetConfig::tutorial());
       return detail::train(TutorialUNet<float>(config, rng), settings, images);
