@@ -6,10 +6,10 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <ddpm/ddpm.hpp>
-#include <ddpm/interop/diffusers.hpp>
 #include <iostream>
 #include <string>
 
+#include "any_model.hpp"
 #include "interrupt.hpp"
 
 namespace examples {
@@ -39,26 +39,6 @@ inline constexpr const char* checkpoint_help =
     "what a training wrote: model.safetensors, a run state, or the run's folder, of which the "
     "newest state is taken; the run may be going on. Or a folder of diffusers: a UNet2DModel, or "
     "a DDPM or DDIM pipeline";
-
-/// The file that a checkpoint argument means.
-inline std::string checkpoint_file(const std::string& path) {
-  if (!std::filesystem::is_directory(path)) return path;
-  if (const auto state = latest_run_state(path)) return state->string();
-  return path + "/model.safetensors";
-}
-
-/// Calls f with the network and scheduler of a checkpoint, whichever network it holds, or of a
-/// folder of diffusers.
-template <class F>
-void with_checkpoint(const std::string& argument, const F& f) {
-  if (interop::is_diffusers_folder(argument)) return f(interop::load_diffusers<float>(argument));
-  const std::string path = checkpoint_file(argument);
-  const auto file = io::Safetensors::read(path);
-  if (checkpoint_network(file, path) == TutorialUNet<float>::network_name)
-    f(load_checkpoint<float, TutorialUNet<float>>(file, path));
-  else
-    f(load_checkpoint<float, UNet<float>>(file, path));
-}
 
 /// Adds an option whose values are the names of an enum; help and errors list them.
 template <NamedEnum E>

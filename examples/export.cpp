@@ -3,34 +3,8 @@
 // SPDX-License-Identifier: MIT
 #include "common.hpp"
 
-#include <ddpm/interop/onnx.hpp>
-
-namespace {
-
-using namespace examples;
-
-template <class Model>
-void write(Model& model, const std::string& out, Index height, Index width) {
-  const Shape own = model.network.sample_shape(1);
-  model.network.set_image_size(height > 0 ? height : own[1], width > 0 ? width : own[2]);
-  const std::filesystem::path path = out;
-  if (path.extension() == ".onnx") {
-    interop::save_onnx(path, model.network);
-  } else if constexpr (requires {
-                         interop::save_diffusers(path, model.network, model.scheduler);
-                       }) {
-    interop::save_diffusers(path, model.network, model.scheduler);
-  } else {
-    throw IoError(
-        "diffusers has no network like TutorialUNet; only an ONNX file can be written, "
-        "give the output a name that ends in .onnx");
-  }
-  std::cout << "wrote " << out << '\n';
-}
-
-}  // namespace
-
 int main(int count, char** arguments) {
+  using namespace examples;
   CLI::App app{
       "Writes a trained network as a folder that DDPMPipeline of diffusers reads, or as an ONNX "
       "file."};
@@ -43,6 +17,13 @@ int main(int count, char** arguments) {
   app.add_option("--height", height, "height of the pictures in pixels; 0: as trained");
   app.add_option("--width", width, "width of the pictures in pixels; 0: as trained");
   CLI11_PARSE(app, count, arguments);
-  return report_errors(
-      [&] { with_checkpoint(checkpoint, [&](auto model) { write(model, out, height, width); }); });
+  return report_errors([&] {
+    require(height >= 0 && width >= 0, "pictures of ", height, " x ", width, " pixels");
+    with_checkpoint(checkpoint, [&](auto model) {
+      const Shape own = model.network.sample_shape(1);
+      model.network.set_image_size(height > 0 ? height : own[1], width > 0 ? width : own[2]);
+      export_model(out, model);
+    });
+    std::cout << "wrote " << out << '\n';
+  });
 }
