@@ -6,6 +6,7 @@
 
 #include <cstdio>
 #include <ddpm/ddpm.hpp>
+#include <ddpm/interop/diffusers.hpp>
 #include <fstream>
 
 namespace fuzz {
@@ -178,6 +179,29 @@ inline void run_state(const io::Bytes& bytes) {
   std::filesystem::remove(path);
 }
 
+/// The first byte chooses a file of a folder of diffusers, the others are what it holds.
+inline void diffusers(const io::Bytes& bytes) {
+  static const std::filesystem::path folder =
+      message(std::filesystem::temp_directory_path().string(), "/ddpm-fuzz-diffusers-", ::getpid());
+  if (bytes.empty()) return;
+  interop::save_diffusers(folder, UNet<float>(small, Rng(1)), Scheduler<float>({.timesteps = 4}));
+  static constexpr const char* files[] = {"unet/config.json", "scheduler/scheduler_config.json",
+                                          "model_index.json"};
+  io::write_file(folder / files[bytes[0] % 3], bytes.data() + 1, bytes.size() - 1);
+  try {
+    const auto model = interop::load_diffusers<float>(folder);
+    const Index own = nn::parameter_count<float>(UNet<float>(small, Rng(1)));
+    expect(nn::parameter_count<float>(model.network) == own,
+           "a network has the values of its file");
+    expect(model.scheduler.timesteps() >= 1, "a process has steps");
+  } catch (const IoError& error) {
+    const std::string text = error.what();
+    expect(text.starts_with(folder.string()) && text.size() < 20'000,
+           "an error names the file and is short");
+  }
+  std::filesystem::remove_all(folder);
+}
+
 /// Makes a folder of what the bytes say: pieces of [kind] [size, two bytes] [contents].
 class Folder {
  public:
@@ -244,6 +268,7 @@ inline constexpr Target targets[] = {{"idx", idx},
                                      {"checkpoint", checkpoint},
                                      {"run_state", run_state},
                                      {"image", image},
-                                     {"image_folder", image_folder}};
+                                     {"image_folder", image_folder},
+                                     {"diffusers", diffusers}};
 
 }  // namespace fuzz

@@ -18,10 +18,14 @@ namespace ddpm::DDPM_ABI::interop::detail {
 
 using Json = nlohmann::ordered_json;
 
+/// A text for a message, not longer than a line.
+inline std::string clipped(const std::string& text) {
+  return text.size() <= 60 ? text : text.substr(0, 60) + "...";
+}
+
 /// A value as it stands in the file, not longer than a line.
 inline std::string json_text(const Json& value) {
-  const std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
-  return text.size() <= 60 ? text : text.substr(0, 60) + "...";
+  return clipped(value.dump(-1, ' ', false, Json::error_handler_t::replace));
 }
 
 class JsonFields {
@@ -50,11 +54,13 @@ class JsonFields {
   bool is_null(const std::string& key) const { return has(key) && object_[key].is_null(); }
   bool is_list(const std::string& key) const { return has(key) && object_[key].is_array(); }
 
-  /// Notes a problem of a field: "NAME is VALUE, what...".
+  /// Notes a problem of a field: "NAME is VALUE, what...". Of very many the first are told.
   template <class... What>
   void problem(const std::string& key, const What&... what) {
-    problems_ += message("\n  ", key, has(key) ? " is " + json_text(object_[key]) : " is missing",
-                         ", ", what...);
+    if (++problem_count_ > most_problems) return;
+    problems_ +=
+        message("\n  ", clipped(key), has(key) ? " is " + json_text(object_[key]) : " is missing",
+                ", ", what...);
   }
 
   /// A field, or `fallback` if it is not there; without one it must be.
@@ -103,11 +109,14 @@ class JsonFields {
     for (const auto& [key, value] : object_.items())
       if (!seen_.contains(key) && !key.starts_with('_') && !value.is_null() && value != Json(false))
         problem(key, "which is not known to this version");
-    if (!problems_.empty()) throw IoError(message(source_, " cannot be taken over:", problems_));
+    if (problem_count_ > most_problems)
+      problems_ += message("\n  and ", problem_count_ - most_problems, " more");
+    if (problem_count_ > 0) throw IoError(message(source_, " cannot be taken over:", problems_));
   }
 
  private:
   static constexpr int most_depth = 16;
+  static constexpr Index most_problems = 40;
 
   template <class... What>
   [[noreturn]] void fail(const What&... what) const {
@@ -151,6 +160,7 @@ class JsonFields {
   }
 
   std::string source_, problems_;
+  Index problem_count_ = 0;
   Json object_;
   std::set<Json> keys_;
   std::set<std::string> seen_;
