@@ -113,6 +113,16 @@ TEST_CASE("diffusers: the published pictures of its pipelines' own tests") {
   compare({0.0, 9.979e-01, 0.0, 9.999e-01, 9.986e-01, 9.991e-01, 7.106e-04, 0.0, 0.0});
 }
 
+TEST_CASE("diffusers: the code in the documents") {
+  const TemporaryFolder place;
+  const auto folder = cases / "paper", other_folder = place.path / "other";
+  const auto model = interop::load_diffusers<float>(folder);
+  const Tensor<float> pictures = sample(model.network, model.scheduler, {.count = 2, .steps = 10});
+  interop::save_diffusers(other_folder, model.network, model.scheduler);
+  CHECK(pictures.shape() == Shape{2, 8, 8, 3});
+  CHECK(interop::is_diffusers_folder(other_folder));
+}
+
 TEST_CASE("diffusers: what a pipeline says of its sampler") {
   const auto ddim = interop::load_diffusers<float>(cases / "ddim");
   CHECK(ddim.sampling.sampler == Sampler::ddim_unclipped);
