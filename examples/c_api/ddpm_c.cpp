@@ -12,6 +12,7 @@ using namespace ddpm;
 
 struct ddpm_model {
   std::variant<Checkpoint<float, UNet<float>>, Checkpoint<float, TutorialUNet<float>>> any;
+  Index parameters;
 };
 
 struct ddpm_options {
@@ -93,10 +94,11 @@ void check_room(const char* where, const Shape& shape, std::size_t capacity) {
 
 }  // namespace
 
+#define DDPM_TEXT_OF(number) #number
+#define DDPM_DOTTED(a, b, c) DDPM_TEXT_OF(a) "." DDPM_TEXT_OF(b) "." DDPM_TEXT_OF(c)
+
 const char* ddpm_version(void) {
-  static const std::string version =
-      message(DDPM_VERSION_MAJOR, ".", DDPM_VERSION_MINOR, ".", DDPM_VERSION_PATCH);
-  return version.c_str();
+  return DDPM_DOTTED(DDPM_VERSION_MAJOR, DDPM_VERSION_MINOR, DDPM_VERSION_PATCH);
 }
 
 const char* ddpm_error_text(void) { return error_text.c_str(); }
@@ -108,15 +110,20 @@ int ddpm_set_threads(int threads) {
   });
 }
 
-int ddpm_threads(void) { return num_threads(); }
+int ddpm_threads(void) {
+  int threads = 0;
+  guarded([&] { threads = num_threads(); });
+  return threads;
+}
 
 int ddpm_load(const char* path, ddpm_model** model) {
   if (model != nullptr) *model = nullptr;
   return guarded([&] {
     check_not_null("ddpm_load", path, model);
     examples::with_checkpoint(path, [&](const auto& loaded) {
-      *model = new ddpm_model{Checkpoint<float, std::decay_t<decltype(loaded.network)>>{
-          loaded.network, loaded.scheduler}};
+      using Network = std::decay_t<decltype(loaded.network)>;
+      *model = new ddpm_model{Checkpoint<float, Network>{loaded.network, loaded.scheduler},
+                              nn::parameter_count<float>(loaded.network)};
     });
   });
 }
@@ -133,9 +140,7 @@ int64_t ddpm_classes(const ddpm_model* model) {
 int64_t ddpm_timesteps(const ddpm_model* model) {
   return with_model(model, [](const auto& m) { return m.scheduler.timesteps(); });
 }
-int64_t ddpm_parameters(const ddpm_model* model) {
-  return with_model(model, [](const auto& m) { return nn::parameter_count<float>(m.network); });
-}
+int64_t ddpm_parameters(const ddpm_model* model) { return model->parameters; }
 
 ddpm_options* ddpm_options_new(void) { return new (std::nothrow) ddpm_options; }
 void ddpm_options_free(ddpm_options* options) { delete options; }

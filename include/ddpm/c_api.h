@@ -50,9 +50,9 @@ DDPM_C_API const char* ddpm_version(void);
  * text stays until this thread's next such call. */
 DDPM_C_API const char* ddpm_error_text(void);
 
-/* Threads that work; 0: as many as processors. */
+/* Sets how many threads work; 0: as many as processors. Not while another function runs. */
 DDPM_C_API int ddpm_set_threads(int threads);
-DDPM_C_API int ddpm_threads(void);
+DDPM_C_API int ddpm_threads(void); /* 0 if they cannot be started */
 
 /* Loads model.safetensors, a run state, a run's folder, or a folder of diffusers. On error *model
  * is null. */

@@ -104,7 +104,7 @@ inline UNetConfig read_unet_config(JsonFields& fields) {
       fields.problem("block_out_channels", width, " is out of the range from 4 to 65536");
     config.multipliers.push_back(static_cast<double>(width) / static_cast<double>(widths[0]));
   }
-  config.channels = widths.empty() ? 0 : widths[0];
+  config.channels = widths.empty() ? 0 : std::clamp<Index>(widths[0], 0, 65536);
   config.attention_levels = attention_levels(fields, widths.size());
   config.blocks = fields.whole("layers_per_block", 2);
   if (config.blocks < 1 || config.blocks > 65536)
