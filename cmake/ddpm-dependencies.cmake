@@ -1,29 +1,36 @@
 # What the library needs, for its own build and for find_package(ddpm) alike:
 #   ddpm::xsimd          xsimd, whatever its version calls itself
 #   DDPM_IO_LIBRARIES    stb, zlib and nlohmann/json for ddpm::io, or empty if one of them is missing
+#   DDPM_MISSING         what the library itself cannot do without and is not there, in words
+#   DDPM_IO_MISSING      the same of ddpm::io
 
-find_package(Threads REQUIRED)
+set(DDPM_MISSING "")
+set(DDPM_IO_MISSING "")
+
+find_package(Threads QUIET)
+if(NOT TARGET Threads::Threads)
+  list(APPEND DDPM_MISSING "threads")
+endif()
 find_package(Eigen3 3.4 QUIET NO_MODULE)
 if(NOT TARGET Eigen3::Eigen)
-  message(FATAL_ERROR "ddpm needs Eigen 3.4 or newer (Debian: libeigen3-dev)")
+  list(APPEND DDPM_MISSING "Eigen 3.4 or newer (Debian: libeigen3-dev)")
 endif()
 
 if(NOT TARGET ddpm::xsimd)
   # Only the headers: Debian's target of 8.1 links a library xtl, which nothing here needs and which
   # the package does not bring.
   find_package(xsimd QUIET)
-  add_library(ddpm::xsimd INTERFACE IMPORTED GLOBAL)
   foreach(target xsimd::xsimd xsimd)
     if(TARGET ${target})
+      add_library(ddpm::xsimd INTERFACE IMPORTED GLOBAL)
       target_include_directories(ddpm::xsimd INTERFACE
         $<TARGET_PROPERTY:${target},INTERFACE_INCLUDE_DIRECTORIES>)
-      set(xsimd_FOUND TRUE)
       break()
     endif()
   endforeach()
-  if(NOT xsimd_FOUND)
-    message(FATAL_ERROR "ddpm needs xsimd 8.1 or newer (Debian: libxsimd-dev)")
-  endif()
+endif()
+if(NOT TARGET ddpm::xsimd)
+  list(APPEND DDPM_MISSING "xsimd 8.1 or newer (Debian: libxsimd-dev)")
 endif()
 
 # stb comes without a CMake configuration.
@@ -31,8 +38,19 @@ find_package(ZLIB QUIET)
 find_package(nlohmann_json QUIET)
 find_path(DDPM_STB_INCLUDE_DIR stb_image.h PATH_SUFFIXES stb)
 mark_as_advanced(DDPM_STB_INCLUDE_DIR)
+if(NOT ZLIB_FOUND)
+  list(APPEND DDPM_IO_MISSING "zlib (Debian: zlib1g-dev)")
+endif()
+if(NOT nlohmann_json_FOUND)
+  list(APPEND DDPM_IO_MISSING "nlohmann/json (Debian: nlohmann-json3-dev)")
+endif()
+if(NOT DDPM_STB_INCLUDE_DIR)
+  list(APPEND DDPM_IO_MISSING "stb (Debian: libstb-dev)")
+endif()
+list(JOIN DDPM_MISSING ", " DDPM_MISSING)
+list(JOIN DDPM_IO_MISSING ", " DDPM_IO_MISSING)
 set(DDPM_IO_LIBRARIES "")
-if(ZLIB_FOUND AND nlohmann_json_FOUND AND DDPM_STB_INCLUDE_DIR)
+if(DDPM_IO_MISSING STREQUAL "")
   if(NOT TARGET ddpm::stb)
     add_library(ddpm::stb INTERFACE IMPORTED GLOBAL)
     target_include_directories(ddpm::stb INTERFACE ${DDPM_STB_INCLUDE_DIR})

@@ -1,4 +1,4 @@
-# Headers, and the package files for find_package(ddpm).
+# Headers, and the package files for find_package(ddpm) and pkg-config.
 
 include(CMakePackageConfigHelpers)
 
@@ -11,3 +11,12 @@ write_basic_package_version_file(ddpm-config-version.cmake COMPATIBILITY SameMin
 install(FILES ${PROJECT_BINARY_DIR}/ddpm-config.cmake ${PROJECT_BINARY_DIR}/ddpm-config-version.cmake
               cmake/ddpm-dependencies.cmake
         DESTINATION ${package_folder})
+
+set(packages ddpm)
+if(DDPM_IO_LIBRARIES)
+  list(APPEND packages ddpm-io)
+endif()
+foreach(package IN LISTS packages)
+  configure_file(cmake/${package}.pc.in ${package}.pc @ONLY)
+  install(FILES ${PROJECT_BINARY_DIR}/${package}.pc DESTINATION ${CMAKE_INSTALL_DATADIR}/pkgconfig)
+endforeach()

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 preset=${1:-release}
 
 cmake/install_dependencies.sh g++ cmake ninja-build python3 libeigen3-dev libxsimd-dev libstb-dev \
-  zlib1g-dev nlohmann-json3-dev libcli11-dev doctest-dev
+  zlib1g-dev nlohmann-json3-dev libcli11-dev doctest-dev pkg-config
 case $preset in
   ci) cmake/install_dependencies.sh clang libbenchmark-dev ;;
   asan | fuzz) cmake/install_dependencies.sh clang libclang-rt-14-dev ;;

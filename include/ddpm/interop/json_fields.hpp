@@ -40,7 +40,8 @@ class JsonFields {
       return true;
     };
     try {
-      object_ = Json::parse(bytes.begin(), bytes.end(), check);
+      const char* begin = reinterpret_cast<const char*>(bytes.data());
+      object_ = Json::parse(begin, begin + bytes.size(), check);
     } catch (const Json::parse_error& error) {
       fail("damaged JSON at byte ", error.byte);
     } catch (const Json::exception&) {  // a number out of range

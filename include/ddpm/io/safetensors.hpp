@@ -206,8 +206,9 @@ class Safetensors {
     if (length == 0 || bytes_[8] != '{') fail("the safetensors header is no JSON object");
     buffer_ = 8 + static_cast<std::size_t>(length);
     detail::HeaderReader reader;
-    const auto begin = bytes_.begin() + 8;
-    if (!nlohmann::json::sax_parse(begin, begin + static_cast<std::ptrdiff_t>(length), &reader))
+    // As characters: streams of unsigned bytes are no part of the standard.
+    const char* begin = reinterpret_cast<const char*>(bytes_.data()) + 8;
+    if (!nlohmann::json::sax_parse(begin, begin + length, &reader))
       fail("safetensors header: ", reader.error);
     entries_ = std::move(reader.tensors);
     metadata_ = std::move(reader.metadata);

@@ -8,6 +8,10 @@
 #include <concepts>
 #include <cstdint>
 #include <map>
+#ifndef __cpp_lib_to_chars
+#include <locale>
+#include <sstream>
+#endif
 #include <string>
 #include <string_view>
 #include <vector>
@@ -48,12 +52,23 @@ void to_text(const std::vector<V>& values, std::string& text) {
   }
 }
 
-template <class N>
-requires WholeNumber<N> || std::is_same_v<N, double>
+template <WholeNumber N>
 bool from_text(const std::string& text, N& value) {
   const char* end = text.data() + text.size();
   const auto result = std::from_chars(text.data(), end, value);
   return result.ec == std::errc() && result.ptr == end;
+}
+inline bool from_text(const std::string& text, double& value) {
+#ifdef __cpp_lib_to_chars
+  const char* end = text.data() + text.size();
+  const auto result = std::from_chars(text.data(), end, value);
+  return result.ec == std::errc() && result.ptr == end;
+#else  // libc++ before 20 reads no floating-point numbers that way
+  std::istringstream stream(text);
+  stream.imbue(std::locale::classic());
+  stream >> std::noskipws >> value;
+  return !stream.fail() && stream.peek() == std::istringstream::traits_type::eof();
+#endif
 }
 inline bool from_text(const std::string& text, bool& value) {
   value = text == "true";

@@ -38,17 +38,15 @@ inline bool takes_maps(const Variable<float>& x, const Variable<float>& skip) {
 /// What a normalisation and a convolution by AMX have in common.
 struct NormConv {
   Shape seen;  ///< of the normalised map
-  kernels::Window window;
   Shape y;
+  kernels::Window window;
 
   /// Throws PreconditionError as conv2d() does.
   NormConv(const Variable<float>& x, const Variable<float>& skip, const Variable<float>& w,
            const ConvGeometry& geometry)
       : seen{x.dim(0), x.dim(1), x.dim(2), x.dim(3) + (skip.defined() ? skip.dim(3) : 0)},
-        window(),
-        y(kernels::conv2d_shape(seen, w.shape(), geometry)) {
-    window = kernels::conv_window(seen, w.shape(), geometry);
-  }
+        y(kernels::conv2d_shape(seen, w.shape(), geometry)),
+        window(kernels::conv_window(seen, w.shape(), geometry)) {}
 
   /// True if the normalised map can be written in bfloat16, and only so.
   bool rounds(Index first_part, Index groups, Index C_out) const {
