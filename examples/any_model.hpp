@@ -14,7 +14,8 @@ using namespace ddpm;
 
 /// The file that a checkpoint argument means.
 inline std::string checkpoint_file(const std::string& path) {
-  if (!std::filesystem::is_directory(path)) return path;
+  std::error_code error;  // reading the file then tells it
+  if (!std::filesystem::is_directory(path, error)) return path;
   if (const auto state = latest_run_state(path)) return state->string();
   return path + "/model.safetensors";
 }
@@ -23,8 +24,14 @@ inline std::string checkpoint_file(const std::string& path) {
 /// folder of diffusers.
 template <class F>
 void with_checkpoint(const std::string& argument, const F& f) {
-  if (interop::is_diffusers_folder(argument)) return f(interop::load_diffusers<float>(argument));
   const std::string path = checkpoint_file(argument);
+  if (interop::is_diffusers_folder(argument)) {
+    std::error_code error;
+    if (std::filesystem::exists(path, error))
+      throw IoError(message(argument, ": holds a network of diffusers and ", path,
+                            "; name that file, or move one of the two"));
+    return f(interop::load_diffusers<float>(argument));
+  }
   const auto file = io::Safetensors::read(path);
   if (checkpoint_network(file, path) == TutorialUNet<float>::network_name)
     f(load_checkpoint<float, TutorialUNet<float>>(file, path));

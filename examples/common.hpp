@@ -179,7 +179,7 @@ template <class Network>
 void write_samples(const Network& network, const Scheduler<float>& scheduler,
                    const SampleOptions& options, const std::string& grid,
                    const std::string& strip = "") {
-  const Index batches = (options.count + options.batch_size - 1) / options.batch_size;
+  const Index batches = 1 + (options.count - 1) / options.batch_size;
   const Index steps = options.steps > 0 ? options.steps : scheduler.timesteps();
   ProgressDisplay display("sampling", batches * steps, Progress::automatic);
   DenoisingStrip moments(steps);

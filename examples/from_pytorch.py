@@ -39,13 +39,15 @@ def state_dict_in(content):
         parts = [content]
     candidates = []
     for part in parts:
-        tensors = {re.sub(r"^((module|model|ema_model|diffusion_model)\.)+", "", key): value for key, value in part.items()
-                   if torch.is_tensor(value)}
-        if "init_conv.weight" in tensors or any(key.endswith("init_conv.weight") for key in tensors):
+        for prefix in sorted({key.partition("conv_in.weight")[0] for key in part if key.endswith("conv_in.weight")},
+                             key=lambda name: "ema" in name):
+            tensors = {key[len(prefix):]: value for key, value in part.items()
+                       if key.startswith(prefix) and torch.is_tensor(value)}
+            if "temb.dense.0.weight" in tensors:
+                candidates.append(tensors)
+        if any(key.endswith("init_conv.weight") for key in part):
             sys.exit("this is a network of denoising-diffusion-pytorch, with RMS norms, linear attention and a first kernel "
                      "of 7x7, which has no counterpart here")
-        if "conv_in.weight" in tensors and "temb.dense.0.weight" in tensors:
-            candidates.append(tensors)
     if not candidates:
         sys.exit("found no state dict with conv_in.weight and temb.dense.0.weight")
     return candidates[-1]  # the averaged weights stand behind the others

@@ -62,6 +62,9 @@ std::filesystem::path picture_path(const std::filesystem::path& folder, Index nu
 /// Draws the pictures that the folder does not hold yet, a file each, in batches.
 template <class Model>
 void draw_into_folder(const Model& model, SampleOptions options, const std::string& folder) {
+  require(options.noise != NoiseKind::pytorch_batch,
+          "--folder with --noise pytorch_batch: a picture's noise then depends on which others are "
+          "drawn with it; take --noise pytorch, or --grid");
   check_sampling(model.network, model.scheduler, options);
   check_writable(folder);
   check_folder(folder, description(model, options));

@@ -331,7 +331,7 @@ void train_stored(TrainSettings& settings, const Data& images) {
   settings.network = checkpoint_network(file, source);
   const auto go_on = [&]<class Network>(std::type_identity<Network>) {
     const auto config = read_config<typename Network::Config>(file.metadata(), "network", source);
-    check_config_size(config, file, source);
+    io::check_config_size(config, file, source);
     train(Network(config, rng), settings, images);
   };
   if (settings.network == TutorialUNet<float>::network_name)

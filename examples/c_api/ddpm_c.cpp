@@ -69,6 +69,8 @@ int guarded(const F& f) noexcept {
     return failed(DDPM_MEMORY, "not enough memory");
   } catch (const std::exception& error) {
     return failed(DDPM_OTHER, error.what());
+  } catch (...) {  // of a progress function in C++
+    return failed(DDPM_OTHER, "an exception that is no std::exception");
   }
 }
 
@@ -82,8 +84,9 @@ auto with_model(const ddpm_model* model, const F& f) {
   return std::visit(f, model->any);
 }
 
-Shape shape_of(const ddpm_model* model) {
-  return with_model(model, [](const auto& m) { return m.network.sample_shape(1); });
+const ImageSpec& image_of(const ddpm_model* model) {
+  return with_model(model,
+                    [](const auto& m) -> const ImageSpec& { return m.network.config.image; });
 }
 
 /// Throws PreconditionError if there is no room for that many floats.
@@ -130,13 +133,10 @@ int ddpm_load(const char* path, ddpm_model** model) {
 
 void ddpm_free(ddpm_model* model) { delete model; }
 
-int64_t ddpm_height(const ddpm_model* model) { return shape_of(model)[1]; }
-int64_t ddpm_width(const ddpm_model* model) { return shape_of(model)[2]; }
-int64_t ddpm_channels(const ddpm_model* model) { return shape_of(model)[3]; }
-
-int64_t ddpm_classes(const ddpm_model* model) {
-  return with_model(model, [](const auto& m) { return m.network.classes(); });
-}
+int64_t ddpm_height(const ddpm_model* model) { return image_of(model).height; }
+int64_t ddpm_width(const ddpm_model* model) { return image_of(model).width; }
+int64_t ddpm_channels(const ddpm_model* model) { return image_of(model).channels; }
+int64_t ddpm_classes(const ddpm_model* model) { return image_of(model).classes; }
 int64_t ddpm_timesteps(const ddpm_model* model) {
   return with_model(model, [](const auto& m) { return m.scheduler.timesteps(); });
 }
@@ -174,7 +174,7 @@ int ddpm_sample(const ddpm_model* model, const ddpm_options* options, int64_t co
           "ddpm_sample",
           {count, how.height > 0 ? how.height : own[1], how.width > 0 ? how.width : own[2], own[3]},
           capacity);
-      const Index batches = (count + how.batch_size - 1) / how.batch_size;
+      const Index batches = 1 + (count - 1) / how.batch_size;
       const Index steps = batches * (std::ssize(levels) - 1);
       Index done = 0;
       const Tensor<float> drawn =
@@ -200,6 +200,9 @@ int ddpm_predict(const ddpm_model* model, int64_t count, int64_t height, int64_t
       Tensor<float> input({count, height, width, image.channels});
       std::copy_n(x, input.size(), input.begin());
       const auto n = static_cast<std::size_t>(count);
+      for (std::size_t i = 0; i < n; ++i)
+        require(std::isfinite(t[i]) && t[i] >= 0, "ddpm_predict: timestep ", i, " is ", t[i],
+                ", expected at least 0");
       const std::vector<Index> classes(labels, labels + (labels != nullptr ? n : 0));
       const NoGrad no_grad;
       const auto output = m.network(Variable<float>(input), std::span(t, n), classes).value();

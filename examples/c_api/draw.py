@@ -9,6 +9,7 @@ include/ddpm/c_api.h. Press Ctrl-C to stop.
 """
 import argparse
 import ctypes
+import os
 import pathlib
 import signal
 import sys
@@ -16,6 +17,7 @@ import webbrowser
 
 PROGRESS = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
 CANCELLED = 1
+FACTS = ("height", "width", "channels", "classes", "timesteps", "parameters")  # of a model
 
 
 class Error(Exception):
@@ -29,7 +31,7 @@ class Library:
         self.library = library = ctypes.CDLL(str(path))
         library.ddpm_version.restype = library.ddpm_error_text.restype = ctypes.c_char_p
         library.ddpm_options_new.restype = ctypes.c_void_p
-        for name in ("height", "width", "channels", "classes", "timesteps", "parameters"):
+        for name in FACTS:
             getattr(library, f"ddpm_{name}").restype = ctypes.c_int64
 
     def __call__(self, name, *arguments):
@@ -44,9 +46,11 @@ class Model:
     def __init__(self, library, path):
         self.call, self.library = library, library.library
         self.handle = ctypes.c_void_p()
-        self.call("load", str(path).encode(), ctypes.byref(self.handle))
+        self.call("load", os.fsencode(path), ctypes.byref(self.handle))
 
-    def __getattr__(self, name):  # height, width, channels, classes, timesteps, parameters
+    def __getattr__(self, name):
+        if name not in FACTS:
+            raise AttributeError(name)
         return getattr(self.library, f"ddpm_{name}")(self.handle)
 
     def __del__(self):
@@ -60,6 +64,8 @@ class Model:
                 self.call("options_set", settings, name.encode(), str(value).encode())
             height, width = (int(options.get(side, 0)) or getattr(self, side) for side in ("height", "width"))
             size = count * height * width * self.channels
+            if min(count, height, width) < 1:
+                raise Error(f"{count} pictures of {height} x {width} pixels")
             images = (ctypes.c_float * size)()
             progress = PROGRESS(lambda done, steps, user: bool(on_step(done, steps)))
             self.call("sample", self.handle, settings, ctypes.c_int64(count), images, ctypes.c_size_t(size), progress,
@@ -79,6 +85,9 @@ def main():
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--show", action="store_true")
     arguments = parser.parse_args()
+    for pair in arguments.set:
+        if "=" not in pair:
+            parser.error(f"--set {pair}: expected NAME=VALUE")
     library = Library(arguments.library)
     model = Model(library, arguments.model)
     print(f"{model.parameters} parameters, {model.height} x {model.width} x {model.channels}, {model.timesteps} timesteps, "
@@ -92,7 +101,7 @@ def main():
 
     images, shape = model.sample(arguments.count, dict(pair.split("=", 1) for pair in arguments.set), on_step)
     print(file=sys.stderr)
-    library("write_grid", arguments.grid.encode(), images, *(ctypes.c_int64(extent) for extent in shape), ctypes.c_int64(0))
+    library("write_grid", os.fsencode(arguments.grid), images, *(ctypes.c_int64(extent) for extent in shape), ctypes.c_int64(0))
     print("wrote", arguments.grid)
     if arguments.show:
         webbrowser.open(pathlib.Path(arguments.grid).resolve().as_uri())
@@ -101,7 +110,7 @@ def main():
 if __name__ == "__main__":
     try:
         main()
-    except Error as error:
+    except (Error, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("stopped")

@@ -39,8 +39,8 @@ enum {
 typedef struct ddpm_model ddpm_model;     /* a network, and the process it was trained with */
 typedef struct ddpm_options ddpm_options; /* how samples are drawn */
 
-/* Called after each of `steps` steps of each batch, on the thread that draws; `done` counts from 1,
- * over all batches. Anything but 0 cancels. */
+/* Called after each step, on the thread that draws: `done` steps of `steps` are made, both over all
+ * batches. Anything but 0 cancels. */
 typedef int (*ddpm_progress)(int64_t done, int64_t steps, void* user);
 
 /* Version of the library, "0.1.0". */
@@ -78,7 +78,8 @@ DDPM_C_API void ddpm_options_free(ddpm_options* options); /* null is allowed */
  *   height, width    pixels; 0: the network's
  *   sampler, steps, spacing, final, eta, noise, precision    as in SampleOptions of the library
  *   labels           classes in turn, "0,1,2"; "" for none;  guidance
- * A wrong name or value gives DDPM_ARGUMENT and changes nothing. */
+ * A name that there is not, or a value that cannot be read, gives DDPM_ARGUMENT and changes nothing;
+ * ranges are looked at by ddpm_sample(). */
 DDPM_C_API int ddpm_options_set(ddpm_options* options, const char* name, const char* value);
 
 /* Draws `count` images into `images`, which has room for `capacity` floats. Options may be null.
@@ -86,8 +87,8 @@ DDPM_C_API int ddpm_options_set(ddpm_options* options, const char* name, const c
 DDPM_C_API int ddpm_sample(const ddpm_model* model, const ddpm_options* options, int64_t count, float* images,
                 size_t capacity, ddpm_progress progress, void* user);
 
-/* What the network predicts for `count` images x of height x width pixels at timesteps t, for
- * samplers of your own. `labels` may be null. y has room for `capacity` floats: those of x, or
+/* What the network predicts for `count` images x of height x width pixels at timesteps t, each at
+ * least 0, for samplers of your own. `labels` may be null. y has room for `capacity` floats: those of x, or
  * twice as many where the network tells its variance. */
 DDPM_C_API int ddpm_predict(const ddpm_model* model, int64_t count, int64_t height, int64_t width,
                  const float* x, const double* t, const int64_t* labels, float* y,

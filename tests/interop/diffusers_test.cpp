@@ -127,6 +127,8 @@ TEST_CASE("diffusers: what a pipeline says of its sampler") {
   const auto ddim = interop::load_diffusers<float>(cases / "ddim");
   CHECK(ddim.sampling.sampler == Sampler::ddim_unclipped);
   CHECK(ddim.sampling.steps == 50);
+  CHECK(interop::load_diffusers<float>(cases / "paper").sampling.steps == 1000);
+  CHECK(interop::load_diffusers<float>(cases / "two_layers").sampling.steps == 200);
   CHECK(ddim.sampling.spacing == Spacing::leading);
   CHECK(interop::load_diffusers<float>(cases / "classes").sampling.spacing == Spacing::trailing);
   CHECK(interop::load_diffusers<float>(cases / "paper").scheduler.config().variance ==
@@ -183,6 +185,15 @@ TEST_CASE("diffusers: what it cannot express is not written") {
       error({.multipliers = {1}, .attention_levels = {}}, {.prediction = Prediction::x_prev}),
       "x_prev"));
   CHECK(std::filesystem::is_empty(folder.path));
+  const std::string other = R"({"_class_name": "StableDiffusionPipeline"})";
+  io::write_file(folder.path / "model_index.json", other.data(), other.size());
+  CHECK(contains(error_of<IoError>([&] {
+                   interop::save_diffusers(
+                       folder.path,
+                       UNet<float>({.multipliers = {1}, .attention_levels = {}}, Rng(1)),
+                       Scheduler<float>());
+                 }),
+                 "is of StableDiffusionPipeline; give another folder"));
 }
 
 namespace {
@@ -257,6 +268,7 @@ TEST_CASE("diffusers: every field that is out of range or not supported is named
       {"block_out_channels", {4, 8, 1000000000000}},
       {"block_out_channels", {4, 8, -8}},
       {"block_out_channels", {0, 8, 8}},
+      {"block_out_channels", {9223372036854775807, 8, 8}},
       {"down_block_types", {"DownBlock2D", "AttnDownBlock2D"}},
       {"down_block_types", {"DownBlock2D", "AttnDownBlock2D", "SkipDownBlock2D"}},
       {"down_block_types", {"DownBlock2D", "AttnDownBlock2D", 7}},
@@ -307,6 +319,7 @@ TEST_CASE("diffusers: every field that is out of range or not supported is named
       {"trained_betas", std::vector<double>(1000, -1)},
       {"prediction_type", "flow"},
       {"variance_type", "learned"},
+      {"variance_type", "fixed_large_log"},
       {"variance_type", "learned_range"},
       {"clip_sample", "yes"},
       {"clip_sample_range", 2},
@@ -319,6 +332,7 @@ TEST_CASE("diffusers: every field that is out of range or not supported is named
     const std::string text = folder.error_with(scheduler_json, key, value);
     CAPTURE(text);
     CHECK(contains(text, "scheduler_config.json cannot be taken over:\n  " + key + " is "));
+    CHECK((key == "solver_order" || !contains(text, "not known")));
   }
   CHECK(contains(folder.error_with(unet_json, "down_block_types",
                                    {"DownBlock2D", "AttnDownBlock2D", "DownBlock2D"}),
@@ -373,7 +387,9 @@ TEST_CASE("diffusers: weights that do not fit the configuration, and damaged fil
   CHECK(contains(folder.error_with("model_index.json", "_class_name", "StableDiffusionPipeline"),
                  "supported is \"DDPMPipeline\" or \"DDIMPipeline\""));
   CHECK(contains(folder.error_with("model_index.json", "unet", {"mine", "UNet2DModel"}),
-                 "expected a class of diffusers"));
+                 "supported is [\"diffusers\",\"UNet2DModel\"]"));
+  CHECK(contains(folder.error_with("model_index.json", "scheduler", {"diffusers", "DDIMScheduler"}),
+                 "supported is \"DDIMScheduler\""));
   std::filesystem::rename(folder.folder.path / weights,
                           folder.folder.path / "unet/diffusion_pytorch_model.bin");
   CHECK(contains(folder.error(), "safe_serialization=True"));

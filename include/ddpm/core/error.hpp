@@ -83,4 +83,9 @@ void require(bool condition, const Parts&... parts) {
     detail::throw_precondition({detail::Part(parts)...});
 }
 
+/// A text for a message, not longer than a line.
+inline std::string clipped(const std::string& text) {
+  return text.size() <= 60 ? text : text.substr(0, 60) + "...";
+}
+
 }  // namespace ddpm::DDPM_ABI

@@ -30,12 +30,11 @@ class TorchGenerator {
   /// A number of torch.rand, in [0, 1).
   float uniform() { return static_cast<float>(next() & 0xFFFFFF) * 0x1p-24F; }
 
-  /// A number of torch.randint(0, count), for count up to 2^32.
-  /// Throws PreconditionError if count is out of range.
+  /// A number of torch.randint(0, count). Throws PreconditionError if count is less than 1.
   Index below(Index count) {
-    require(count >= 1 && count <= (Index{1} << 32), "TorchGenerator::below: count is ", count,
-            ", expected 1 to 2^32");
-    return static_cast<Index>(next() % static_cast<std::uint64_t>(count));
+    require(count >= 1, "TorchGenerator::below: count is ", count, ", expected at least 1");
+    const std::uint64_t drawn = count < (Index{1} << 28) ? next() : next_64();
+    return static_cast<Index>(drawn % static_cast<std::uint64_t>(count));
   }
 
   /// torch.randn(values.size()), in order.
@@ -74,11 +73,14 @@ class TorchGenerator {
   static constexpr std::size_t block = 16;
 
   std::uint64_t next() { return engine_(); }
+  std::uint64_t next_64() {
+    const std::uint64_t high = next();
+    return high << 32 | next();
+  }
 
   /// Uniform in [0, 1), 53 bits.
   double uniform_double() {
-    const std::uint64_t high = next();
-    return static_cast<double>((high << 32 | next()) & ((std::uint64_t{1} << 53) - 1)) * 0x1p-53;
+    return static_cast<double>(next_64() & ((std::uint64_t{1} << 53) - 1)) * 0x1p-53;
   }
 
   /// Two a pair of uniform numbers; the second waits.

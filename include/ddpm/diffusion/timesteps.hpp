@@ -36,6 +36,7 @@ inline constexpr auto enum_names<FinalLevel> = named<FinalLevel>("clean", "sigma
 inline std::vector<Index> spaced_timesteps(Index T, Index n, Spacing spacing) {
   require(n >= 1 && n <= T, "spaced_timesteps: ", n, " steps of ", T, " timesteps, expected 1 to ",
           T);
+  const auto nearest = [](double t) { return static_cast<Index>(std::nearbyint(t)); };  // to even
   std::vector<Index> timesteps;
   for (Index i = n - 1; i >= 0; --i) {
     const auto place = static_cast<double>(i), count = static_cast<double>(n);
@@ -43,10 +44,10 @@ inline std::vector<Index> spaced_timesteps(Index T, Index n, Spacing spacing) {
       case Spacing::leading: timesteps.push_back(i * (T / n)); break;
       case Spacing::linspace:
         timesteps.push_back(n == 1 ? T - 1
-                                   : std::lround(static_cast<double>(T - 1) * place / (count - 1)));
+                                   : nearest(static_cast<double>(T - 1) * place / (count - 1)));
         break;
       case Spacing::trailing:
-        timesteps.push_back(std::lround(static_cast<double>(T) * (place + 1) / count) - 1);
+        timesteps.push_back(nearest(static_cast<double>(T) * (place + 1) / count) - 1);
         break;
       default: require(false, "spaced_timesteps: this spacing is one of ratios, not of timesteps");
     }

@@ -15,6 +15,7 @@
 #include "ddpm/interop/diffusers_unet.hpp"
 #include "ddpm/interop/diffusers_weights.hpp"
 #include "ddpm/io/safetensors.hpp"
+#include "ddpm/io/tensor_match.hpp"
 
 namespace ddpm::DDPM_ABI::interop {
 
@@ -45,18 +46,47 @@ inline std::filesystem::path file_of(const std::filesystem::path& folder, const 
   return stands(own) ? own : folder / name;
 }
 
-/// Throws IoError if there is a model_index.json of something else.
-inline void check_pipeline(const std::filesystem::path& folder) {
+/// What a model_index.json tells: its class, and that of the scheduler; empty without such a file.
+struct Pipeline {
+  std::string pipeline, scheduler;
+};
+
+/// Throws IoError if it is that of something else.
+inline Pipeline read_pipeline(const std::filesystem::path& folder) {
   const auto path = folder / "model_index.json";
-  if (!stands(path)) return;
+  if (!stands(path)) return {};
   JsonFields fields(path);
   fields.only("_class_name", {"DDPMPipeline", "DDIMPipeline"});
-  for (const char* part : {"unet", "scheduler"}) {
-    const auto library_and_class = fields.texts(part);
-    if (library_and_class.size() != 2 || library_and_class[0] != "diffusers")
-      fields.problem(part, "expected a class of diffusers");
-  }
+  fields.only("unet", {{"diffusers", "UNet2DModel"}});
+  fields.only("scheduler", {{"diffusers", "DDPMScheduler"}, {"diffusers", "DDIMScheduler"}});
+  const auto scheduler = fields.texts("scheduler");
+  const Pipeline result{fields.text("_class_name"), scheduler.empty() ? "" : scheduler.back()};
+  fields.texts("unet");
   fields.finish();
+  return result;
+}
+
+/// How the pipeline's call draws if it is told nothing. Without a pipeline the scheduler tells.
+inline void choose_sampler(const Pipeline& pipeline, DiffusersScheduler& process) {
+  const bool deterministic =
+      pipeline.pipeline == "DDIMPipeline" || process.sampling.sampler == Sampler::ddim_unclipped;
+  const bool few = pipeline.pipeline.empty() ? deterministic : pipeline.pipeline == "DDIMPipeline";
+  process.sampling.sampler = deterministic ? Sampler::ddim_unclipped : Sampler::ancestral;
+  process.sampling.steps = std::min<Index>(few ? 50 : 1000, process.scheduler.timesteps);
+}
+
+/// Throws IoError if a file of the folder is that of something else, which would be lost.
+inline void check_replaceable(const std::filesystem::path& folder) {
+  for (const auto& [name, ours] :
+       {std::pair{"model_index.json", "DDPMPipeline"}, {"unet/config.json", "UNet2DModel"}}) {
+    const auto path = folder / name;
+    if (!stands(path)) continue;
+    const std::string theirs = JsonFields(path).text("_class_name", "");
+    if (theirs != ours)
+      throw IoError(message(path.string(), ": stands there and is of ",
+                            theirs.empty() ? "something else" : clipped(theirs),
+                            "; give another folder"));
+  }
 }
 
 /// The file of the weights. Throws IoError if there is none that can be read.
@@ -78,24 +108,12 @@ inline std::filesystem::path weights_file(const std::filesystem::path& folder) {
 template <class T>
 void load_tensors(const io::Safetensors& file, const std::string& source,
                   const std::vector<ForeignTensor<T>>& targets) {
-  std::string problems;
-  std::set<std::string> known;
   const auto name_of = [&](const ForeignTensor<T>& target) {
     return file.contains(target.name) ? target.name : early_name(target.name);
   };
-  for (const auto& target : targets) {
-    const std::string name = name_of(target);
-    known.insert(name);
-    if (!file.contains(name))
-      problems += message("\n  missing: ", target.name, " ", target.shape);
-    else if (file.shape(name) != target.shape)
-      problems +=
-          message("\n  shape: ", name, " is ", file.shape(name), ", expected ", target.shape);
-  }
-  for (const std::string& name : file.names())
-    if (!known.contains(name)) problems += message("\n  unknown: ", name);
-  if (!problems.empty())
-    throw IoError(message(source, " does not fit the configuration:", problems));
+  std::vector<io::WantedTensor> wanted;
+  for (const auto& target : targets) wanted.push_back({name_of(target), target.shape});
+  io::check_tensors(file, source, "the configuration", wanted);
   for (const auto& target : targets) target.assign(file.tensor<T>(name_of(target)));
 }
 
@@ -120,9 +138,7 @@ UNet<T> load_unet(UNetConfig config, const std::filesystem::path& path) {
   const Index label_rows = config.image.classes;
   const bool knows_none = label_rows > 1 && file.metadata().contains(no_label_key);
   if (knows_none) --config.image.classes;
-  if (config.fewest_values() > static_cast<double>(file.value_count()))
-    throw IoError(message(source, ": the configuration needs more than ", config.fewest_values(),
-                          " values, the file has ", file.value_count()));
+  io::check_config_size(config, file, source);
   const UNet<T> network(config, Rng(0));
   load_tensors(file, source, DiffusersTensors<T>(network, label_rows).tensors);
   if (network.time.classes && !knows_none) average_classes(*network.time.classes);
@@ -141,11 +157,12 @@ inline bool is_diffusers_folder(const std::filesystem::path& folder) {
 /// mean. Throws IoError that names the file, and lists all that is wrong or not supported.
 template <class T>
 DiffusersModel<T> load_diffusers(const std::filesystem::path& folder) {
-  detail::check_pipeline(folder);
+  const detail::Pipeline pipeline = detail::read_pipeline(folder);
   detail::JsonFields config_file(detail::file_of(folder, "unet", "config.json"));
   const UNetConfig config = detail::read_unet_config(config_file);
   config_file.finish();
   DiffusersScheduler process{{.scale_range = false}, {.spacing = Spacing::leading}};
+  if (config.image.learn_variance) process.scheduler.variance = Variance::learned_range;
   const auto scheduler_path = detail::file_of(folder, "scheduler", "scheduler_config.json");
   if (detail::stands(scheduler_path)) {
     detail::JsonFields fields(scheduler_path);
@@ -153,8 +170,10 @@ DiffusersModel<T> load_diffusers(const std::filesystem::path& folder) {
     if (is_learned(process.scheduler.variance) != config.image.learn_variance)
       fields.problem("variance_type", "the network has ", config.image.output_channels(),
                      " channels of output for ", config.image.channels, " of input");
+    if (!pipeline.scheduler.empty()) fields.only("_class_name", {pipeline.scheduler});
     fields.finish();
   }
+  detail::choose_sampler(pipeline, process);
   try {
     return {detail::load_unet<T>(config, detail::weights_file(folder)),
             Scheduler<T>(process.scheduler), process.sampling};
@@ -165,11 +184,13 @@ DiffusersModel<T> load_diffusers(const std::filesystem::path& folder) {
 
 /// Writes a folder that DDPMPipeline.from_pretrained reads. A network with classes gets one more,
 /// the last, which is no_label. Files that stand there are replaced, each at once.
-/// Throws PreconditionError if diffusers has no such network or process; IoError.
+/// Throws PreconditionError if diffusers has no such network or process; IoError, also if a
+/// pipeline or network of another kind stands there.
 template <class T>
 void save_diffusers(const std::filesystem::path& folder, const UNet<T>& network,
                     const Scheduler<T>& scheduler) {
   using detail::Json;
+  detail::check_replaceable(folder);
   const Json config = detail::unet_config(network.config);
   const Json process = detail::scheduler_config(scheduler, scheduler.config());
   const auto tensors =

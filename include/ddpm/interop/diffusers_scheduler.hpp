@@ -20,43 +20,51 @@ namespace detail {
 /// diffusers' thresholding without an upper limit.
 inline constexpr double no_limit = 1e6;
 
+/// diffusers' "sigmoid" is one of the betas; ours is of abar.
+inline std::vector<double> sigmoid_betas(const SchedulerConfig& config) {
+  std::vector<double> betas;
+  for (Index t = 0; t < config.timesteps; ++t) {
+    const double last = static_cast<double>(std::max<Index>(config.timesteps - 1, 1));
+    const double place = -6 + 12 * static_cast<double>(t) / last;
+    betas.push_back(config.beta_start +
+                    (config.beta_end - config.beta_start) / (1 + std::exp(-place)));
+  }
+  return betas;
+}
+
+inline void read_trained_betas(JsonFields& fields, SchedulerConfig& config) {
+  config.schedule = BetaSchedule::custom;
+  config.betas = fields.numbers("trained_betas");
+  if (static_cast<Index>(config.betas.size()) != config.timesteps)
+    return fields.problem("trained_betas", "expected ", config.timesteps, " numbers");
+  for (const double beta : config.betas)
+    if (!(beta > 0 && beta <= 1)) return fields.problem("trained_betas", beta, " is not in (0, 1]");
+}
+
 inline void read_betas(JsonFields& fields, SchedulerConfig& config) {
+  config.scale_range = false;
   config.timesteps = fields.whole("num_train_timesteps", 1000);
-  if (config.timesteps < 1 || config.timesteps > 1'000'000)
-    return fields.problem("num_train_timesteps", "expected 1 to 1000000");
   config.beta_start = fields.number("beta_start", 1e-4);
   config.beta_end = fields.number("beta_end", 0.02);
-  config.scale_range = false;
   const std::string schedule = fields.text("beta_schedule", "linear");
-  for (const char* key : {"beta_start", "beta_end"})
-    if (const double beta = fields.number(key, 0.01); !(beta > 0 && beta < 1))
-      return fields.problem(key, "expected (0, 1)");
-  if (fields.has("trained_betas") && !fields.is_null("trained_betas")) {
-    config.schedule = BetaSchedule::custom;
-    config.betas = fields.numbers("trained_betas");
-    if (static_cast<Index>(config.betas.size()) != config.timesteps)
-      fields.problem("trained_betas", "expected ", config.timesteps, " numbers");
-    for (const double beta : config.betas)
-      if (!(beta > 0 && beta <= 1))
-        return fields.problem("trained_betas", beta, " is not in (0, 1]");
-    return;
-  }
+  const bool listed = fields.has("trained_betas") && !fields.is_null("trained_betas");
   fields.ignore("trained_betas");
-  if (schedule == "linear") {
+  const bool some = config.timesteps >= 1 && config.timesteps <= 1'000'000;
+  if (!some) fields.problem("num_train_timesteps", "expected 1 to 1000000");
+  const auto in_range = [](double beta) { return beta > 0 && beta < 1; };
+  if (!in_range(config.beta_start)) fields.problem("beta_start", "expected (0, 1)");
+  if (!in_range(config.beta_end)) fields.problem("beta_end", "expected (0, 1)");
+  if (listed) {
+    read_trained_betas(fields, config);
+  } else if (schedule == "linear") {
     config.schedule = BetaSchedule::linear;
   } else if (schedule == "scaled_linear") {
     config.schedule = BetaSchedule::quadratic;
   } else if (schedule == "squaredcos_cap_v2") {
     config.schedule = BetaSchedule::cosine;
-  } else if (schedule == "sigmoid") {  // another than ours: of the betas, not of abar
+  } else if (schedule == "sigmoid") {
     config.schedule = BetaSchedule::custom;
-    for (Index t = 0; t < config.timesteps; ++t) {
-      const double place = config.timesteps > 1 ? -6 + 12 * static_cast<double>(t) /
-                                                           static_cast<double>(config.timesteps - 1)
-                                                : -6;
-      config.betas.push_back(config.beta_start +
-                             (config.beta_end - config.beta_start) / (1 + std::exp(-place)));
-    }
+    if (some) config.betas = sigmoid_betas(config);
   } else {
     fields.problem(
         "beta_schedule",
@@ -81,14 +89,14 @@ inline void read_variance(JsonFields& fields, SchedulerConfig& config) {
   const std::string variance = fields.text("variance_type", "fixed_small");
   if (variance == "fixed_small" || variance == "fixed_small_log")
     config.variance = Variance::fixed_small;
-  else if (variance == "fixed_large" || variance == "fixed_large_log")
+  else if (variance == "fixed_large")
     config.variance = Variance::fixed_large;
   else if (variance == "learned_range")
     config.variance = Variance::learned_range;
   else
     fields.problem("variance_type",
-                   "supported is \"fixed_small\", \"fixed_small_log\", \"fixed_large\", "
-                   "\"fixed_large_log\" or \"learned_range\"");
+                   "supported is \"fixed_small\", \"fixed_small_log\", \"fixed_large\" or "
+                   "\"learned_range\"");
 }
 
 inline void read_clipping(JsonFields& fields, SchedulerConfig& config) {
@@ -112,8 +120,8 @@ inline void read_clipping(JsonFields& fields, SchedulerConfig& config) {
 /// Reads scheduler_config.json. Problems are noted.
 inline DiffusersScheduler read_scheduler_config(JsonFields& fields) {
   DiffusersScheduler result;
-  fields.only("_class_name", {"DDPMScheduler", "DDIMScheduler"});
   const bool ddim = fields.text("_class_name") == "DDIMScheduler";
+  fields.only("_class_name", {"DDPMScheduler", "DDIMScheduler"});
   read_betas(fields, result.scheduler);
   read_prediction(fields, result.scheduler);
   read_variance(fields, result.scheduler);
@@ -127,7 +135,6 @@ inline DiffusersScheduler read_scheduler_config(JsonFields& fields) {
   fields.ignore("tensor_format");  // of early versions
   result.sampling.spacing = spacing.value_or(Spacing::leading);
   result.sampling.sampler = ddim ? Sampler::ddim_unclipped : Sampler::ancestral;
-  result.sampling.steps = ddim ? std::min<Index>(50, result.scheduler.timesteps) : 0;
   return result;
 }
 

@@ -132,11 +132,26 @@ inline UNetConfig read_unet_config(JsonFields& fields) {
   return config;
 }
 
+/// Throws PreconditionError: diffusers has no such network.
+template <class... What>
+void unlike(const What&... what) {
+  require(false, "save_diffusers: diffusers' UNet2DModel has no network of this kind: ", what...);
+}
+
+/// attention_head_dim: null where a block has one head. Throws PreconditionError if the levels'
+/// heads have different widths.
+inline Json head_channels_of(const UNetConfig& config) {
+  if (config.head_channels > 0) return config.head_channels;
+  if (config.heads == 1) return nullptr;
+  const Index width = config.width(config.multipliers.size() - 1);
+  for (const Index level : config.attention_levels)
+    if (config.width(static_cast<std::size_t>(level)) != width)
+      unlike("levels of different widths have ", config.heads, " heads each");
+  return width / config.heads;
+}
+
 /// config.json of our network. Throws PreconditionError if diffusers has no such network.
 inline Json unet_config(const UNetConfig& config) {
-  const auto unlike = [](const auto&... what) {
-    require(false, "save_diffusers: diffusers' UNet2DModel has no network of this kind: ", what...);
-  };
   const std::size_t levels = config.multipliers.size();
   if (config.width(0) != config.channels)
     unlike("the first level has ", config.width(0), " channels, the first convolution ",
@@ -145,13 +160,6 @@ inline Json unet_config(const UNetConfig& config) {
   if (config.image.height % smallest != 0 || config.image.width % smallest != 0)
     unlike("images of ", config.image.height, " x ", config.image.width, " do not halve ",
            levels - 1, " times; give the network a size of multiples of ", smallest);
-  Index head_channels = config.head_channels;
-  if (config.heads > 1 && head_channels == 0) {
-    head_channels = config.width(levels - 1) / config.heads;
-    for (const Index level : config.attention_levels)
-      if (config.width(static_cast<std::size_t>(level)) != config.width(levels - 1))
-        unlike("levels of different widths have ", config.heads, " heads each");
-  }
   Json widths = Json::array(), down = Json::array(), up = Json::array();
   for (std::size_t i = 0; i < levels; ++i) {
     widths.push_back(config.width(i));
@@ -179,7 +187,7 @@ inline Json unet_config(const UNetConfig& config) {
           {"upsample_type", "conv"},
           {"dropout", config.dropout},
           {"act_fn", "silu"},
-          {"attention_head_dim", head_channels > 0 ? Json(head_channels) : Json()},
+          {"attention_head_dim", head_channels_of(config)},
           {"norm_num_groups", config.groups},
           {"norm_eps", config.norm_eps},
           {"resnet_time_scale_shift", "default"},

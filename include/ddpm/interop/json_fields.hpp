@@ -12,16 +12,12 @@
 #include <string>
 #include <vector>
 
+#include "ddpm/core/shape.hpp"
 #include "ddpm/io/file.hpp"
 
 namespace ddpm::DDPM_ABI::interop::detail {
 
 using Json = nlohmann::ordered_json;
-
-/// A text for a message, not longer than a line.
-inline std::string clipped(const std::string& text) {
-  return text.size() <= 60 ? text : text.substr(0, 60) + "...";
-}
 
 /// A value as it stands in the file, not longer than a line.
 inline std::string json_text(const Json& value) {
@@ -50,7 +46,6 @@ class JsonFields {
     if (!object_.is_object()) fail("holds ", json_text(object_), ", expected a JSON object");
   }
 
-  const std::string& source() const { return source_; }
   bool has(const std::string& key) const { return object_.contains(key); }
   bool is_null(const std::string& key) const { return has(key) && object_[key].is_null(); }
   bool is_list(const std::string& key) const { return has(key) && object_[key].is_array(); }

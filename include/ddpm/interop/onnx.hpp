@@ -71,14 +71,21 @@ Map write_network(LayerWriter& w, const TutorialUNet<T>& net, const Map& x, cons
 }  // namespace onnx
 
 /// Writes a UNet or TutorialUNet. An older file at `path` stays whole until the new one is.
-/// Throws PreconditionError if the configuration's images are too small for the levels, or the file
-/// would be larger than 2 GB, which is the most that the format holds; IoError.
-template <class Network>
-void save_onnx(const std::filesystem::path& path, const Network& network) {
+/// Throws PreconditionError if the configuration's images are too small for the levels or larger
+/// than 65536 pixels a side, or the file would be larger than 2 GB, which is the most that the
+/// format holds; IoError.
+template <template <class> class Network, class T>
+void save_onnx(const std::filesystem::path& path, const Network<T>& network) {
   using onnx::ElementType;
+  constexpr Index most_bytes = Index{1} << 31;
   const ImageSpec& image = network.config.image;
   const Shape shape = network.sample_shape(1);
   image.check_input("save_onnx", shape, 1, {}, network.halvings());
+  require(image.height <= 65536 && image.width <= 65536, "save_onnx: images of ", image.height,
+          " x ", image.width, " pixels, expected at most 65536 x 65536");
+  const Index bytes_at_least = 4 * nn::parameter_count<T>(network);
+  require(bytes_at_least < most_bytes - (Index{16} << 20), "save_onnx: a file of more than ",
+          bytes_at_least, " bytes, expected at most ", most_bytes);
   onnx::LayerWriter writer;
   onnx::Graph& graph = writer.graph;
   graph.input("x", ElementType::float32, {-1, image.channels, image.height, image.width});
@@ -90,10 +97,8 @@ void save_onnx(const std::filesystem::path& path, const Network& network) {
   graph.add("Identity", {last.value}, {}, "y");
   graph.output("y", ElementType::float32, {-1, last.C, last.H, last.W});
   const std::string bytes =
-      graph.model(Network::network_name,
+      graph.model(Network<T>::network_name,
                   message(DDPM_VERSION_MAJOR, ".", DDPM_VERSION_MINOR, ".", DDPM_VERSION_PATCH));
-  require(bytes.size() < std::size_t{1} << 31, "save_onnx: a file of ", bytes.size(),
-          " bytes, expected at most 2^31");
   io::write_file(path, bytes.data(), bytes.size());
 }
 

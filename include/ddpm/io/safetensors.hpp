@@ -51,11 +51,6 @@ inline float from_bfloat16(std::uint16_t bits) {
   return std::bit_cast<float>(std::uint32_t{bits} << 16);
 }
 
-/// A text for a message, not longer than a line.
-inline std::string clipped(const std::string& text) {
-  return text.size() <= 60 ? text : text.substr(0, 60) + "...";
-}
-
 /// Takes the header's JSON event by event, so that duplicate keys, negative numbers and fractions
 /// are seen as they stand and not after a conversion. Fields of an entry that the format does not
 /// know are passed over, as the reference reader does.
@@ -298,12 +293,12 @@ class Safetensors {
     const std::uint64_t size = bytes_.size() - buffer_;
     std::map<std::uint64_t, std::uint64_t> ranges;  // begin to end, of tensors that are not empty
     for (const auto& [name, entry] : entries_) {
-      const auto wrong = [&, tensor = detail::clipped(name)](const auto&... what) {
+      const auto wrong = [&, tensor = clipped(name)](const auto&... what) {
         fail("tensor '", tensor, "' ", what...);
       };
       const std::uint64_t width = detail::dtype_size(entry.dtype);
       if (width == 0)
-        wrong("has dtype '", detail::clipped(entry.dtype), "', expected F16, BF16, F32 or F64");
+        wrong("has dtype '", clipped(entry.dtype), "', expected F16, BF16, F32 or F64");
       if (!entry.shape) wrong("has no shape");
       if (entry.offsets.size() != 2) wrong("has no pair of data_offsets");
       const auto begin = entry.offsets[0], end = entry.offsets[1];
@@ -354,7 +349,7 @@ class Safetensors {
     }
     if (told->second != expected)
       fail("damaged: the checksum of the file is ", expected, ", its metadata say '",
-           detail::clipped(told->second), "'");
+           clipped(told->second), "'");
   }
 
   Bytes bytes_;

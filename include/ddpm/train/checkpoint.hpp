@@ -73,19 +73,6 @@ inline std::string checkpoint_network(const io::Safetensors& file, const std::st
   return found->second;
 }
 
-/// Throws IoError if a network of that configuration needs more values than the file holds: before
-/// anything of that size is made.
-template <class Config>
-void check_config_size(const Config& config, const io::Safetensors& file,
-                       const std::string& source) {
-  if constexpr (requires { config.fewest_values(); }) {
-    const auto values = static_cast<double>(file.value_count());
-    if (config.fewest_values() > values)
-      throw IoError(message(source, ": its configuration needs more than ", config.fewest_values(),
-                            " values, the file has ", values));
-  }
-}
-
 /// Builds the network and scheduler of a checkpoint; `source` stands in errors. Throws IoError if
 /// it holds another kind of network, or its tensors do not fit its configuration.
 template <class T, class Network>
@@ -95,7 +82,7 @@ Checkpoint<T, Network> load_checkpoint(const io::Safetensors& file, const std::s
     throw IoError(message(source, ": holds a ", kind, ", expected a ", Network::network_name));
   const auto config = read_config<typename Network::Config>(file.metadata(), "network", source);
   const auto scheduler = read_config<SchedulerConfig>(file.metadata(), "scheduler", source);
-  check_config_size(config, file, source);
+  io::check_config_size(config, file, source);
   try {
     Checkpoint<T, Network> result{Network(config, Rng(0)), Scheduler<T>(scheduler)};
     load_weights<T>(file, source, result.network);

@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "ddpm/io/safetensors_writer.hpp"
+#include "ddpm/io/tensor_match.hpp"
 #include "ddpm/nn/module.hpp"
 #include "ddpm/train/config_text.hpp"
 
@@ -109,26 +110,11 @@ template <class T, class File>
 void load_tensors(const File& file, const std::string& source,
                   const std::vector<io::NamedTensor<T>>& targets,
                   std::string_view passed_over = {}) {
-  std::string problems;
-  std::map<std::string, bool> known;
-  for (const auto& [name, target] : targets) {
-    known[name] = true;
-    if (!file.contains(name))
-      problems += message("\n  missing: ", name, " ", target.shape());
-    else if (file.shape(name) != target.shape())
-      problems +=
-          message("\n  shape: ", name, " is ", file.shape(name), ", expected ", target.shape());
-  }
-  for (const std::string& name : file.names())
-    if (!known.contains(name) && (passed_over.empty() || !name.starts_with(passed_over)))
-      problems += message("\n  unknown: ", name);
-  if (!problems.empty()) throw IoError(message(source, " does not fit the network:", problems));
+  std::vector<io::WantedTensor> wanted;
+  for (const auto& [name, target] : targets) wanted.push_back({name, target.shape()});
+  io::check_tensors(file, source, "the network", wanted, passed_over);
   for (const auto& [name, target] : targets) file.read(name, target);
 }
-
-}  // namespace detail
-
-namespace detail {
 
 /// A number with at least so many digits, zeros before it.
 inline std::string zero_padded(Index number, std::size_t digits) {
