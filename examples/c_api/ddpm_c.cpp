@@ -84,9 +84,8 @@ auto with_model(const ddpm_model* model, const F& f) {
   return std::visit(f, model->any);
 }
 
-const ImageSpec& image_of(const ddpm_model* model) {
-  return with_model(model,
-                    [](const auto& m) -> const ImageSpec& { return m.network.config.image; });
+ImageSpec image_of(const ddpm_model* model) {
+  return with_model(model, [](const auto& m) { return m.network.config.image; });
 }
 
 /// Throws PreconditionError if there is no room for that many floats.
