@@ -44,6 +44,43 @@ TEST_CASE("sample: another sampler is an option away") {
   for (const float v : images) CHECK(std::abs(v) <= 1);  // the last step gives x_0, clipped
 }
 
+namespace {
+
+/// A step of DDIM, by hand.
+struct MySampler {
+  static constexpr bool needs_signal = false;  // it does not divide by alpha
+
+  SolverStep<float> step(const DenoisingModel<float>& model, const Step& step,
+                         const Tensor<float>& x, const NoiseSource<float>&) {
+    const auto denoised = model.denoise(x, step.now());
+    const auto alpha = static_cast<float>(step.next().alpha());
+    const auto sigma = static_cast<float>(step.next().sigma());
+    Tensor<float> next(x.shape());
+    for (Index i = 0; i < x.size(); ++i)
+      next[i] = alpha * denoised.x_0[i] + sigma * denoised.epsilon[i];
+    return {next, denoised.x_0};
+  }
+};
+
+}  // namespace
+
+TEST_CASE("solve: a sampler of one's own") {
+  struct Network {
+    Variable<float> operator()(const Variable<float>& x, std::span<const double>) const {
+      return 0.5F * x;
+    }
+  } const network;
+  const Scheduler<float> scheduler;
+  const auto noise = random_tensor<float>({2, 4, 4, 1}, 1);
+  const NoiseSource<float> none = [] { return Tensor<float>(); };
+  // clang-format off
+  const auto levels = noise_levels(scheduler, 20, Spacing::trailing);
+  const auto images = solve(MySampler(), network, scheduler, levels, noise, none);
+  // clang-format on
+  const auto known = solve(Ddim<float>(), network, scheduler, levels, noise, none);
+  CHECK(relative_difference<float>(images, known) < 1e-5);
+}
+
 TEST_CASE("sample: classes, images to start from, holes, bits: a line each") {
   const UNet<float> network({.image = {.channels = 1, .height = 4, .width = 4, .classes = 10},
                              .channels = 4,

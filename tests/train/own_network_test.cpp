@@ -70,6 +70,44 @@ TEST_CASE("own network: trained through the same door, and sampled") {
   CHECK(sample(trainer.ema_model(), scheduler, {.count = 3}).shape() == Shape{3, 8, 8, 1});
 }
 
+TEST_CASE("own loop: loss, gradients and Adam by hand") {
+  const UNet<float> network({.image = {.channels = 1, .height = 8, .width = 8},
+                             .channels = 8,
+                             .multipliers = {1},
+                             .blocks = 1,
+                             .attention_levels = {},
+                             .groups = 4,
+                             .dropout = 0},
+                            Rng(1));
+  const Scheduler<float> scheduler;
+  const Squares squares;
+  std::vector<double> history;
+  // clang-format off
+  optim::Adam<float> adam(nn::parameters<float>(network));
+  data::Loader<float> loader(squares, {.batch_size = 8, .seed = 1});
+  Rng rng(2);
+  for (Index step = 0; step < 60; ++step) {
+    const auto batch = loader.next();
+    const Tensor<float> noise(batch.images.shape());
+    fill_normal<float>(noise, rng);
+    std::vector<Index> t(8);
+    for (Index& each : t) each = rng.below(scheduler.timesteps());
+    const auto losses = training_losses(network, scheduler, batch.images, noise, t);  // algorithm 1
+    const auto loss = weighted_mean(losses, Tensor<float>({8}, 1.0F));
+    adam.zero_grad();
+    loss.backward();
+    adam.step(2e-3);
+    history.push_back(double(loss.value()[0]));
+  }
+  // clang-format on
+  double first = 0, last = 0;
+  for (std::size_t i = 0; i < 10; ++i) {
+    first += history[i];
+    last += history[history.size() - 1 - i];
+  }
+  CHECK(last < 0.7 * first);
+}
+
 TEST_CASE("own data set: through the same loader and trainer as images in memory") {
   const Squares squares;
   const auto in_memory = data::read_images<float>(squares, 0, squares.size());
