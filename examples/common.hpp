@@ -143,6 +143,12 @@ inline void echo_sampling(const SampleOptions& options, Index timesteps) {
   echo("classes drawn", labels, ", guidance ", options.guidance);
 }
 
+/// By how much small pictures (N, H, W, C) are enlarged, so that people can see them: to about 96
+/// pixels a side.
+inline Index enlargement(const Shape& pictures) {
+  return std::max<Index>(1, 96 / std::max(pictures[1], pictures[2]));
+}
+
 /// Keeps sample 0 at `pictures` moments spread over the steps, for one row that shows a picture
 /// coming out of the noise. Most of what the eye sees happens late, so the moments crowd there.
 class DenoisingStrip {
@@ -166,7 +172,9 @@ class DenoisingStrip {
     }
   }
 
-  void write(const std::string& path) const { io::write_image_grid(path, strip_, strip_.dim(0)); }
+  void write(const std::string& path) const {
+    io::write_image_grid(path, strip_, strip_.dim(0), enlargement(strip_.shape()));
+  }
 
  private:
   std::vector<Index> moments_;
@@ -176,9 +184,9 @@ class DenoisingStrip {
 
 /// Draws samples with a progress bar, and writes their grid and, if asked for, a denoising strip.
 template <class Network>
-void write_samples(const Network& network, const Scheduler<float>& scheduler,
-                   const SampleOptions& options, const std::string& grid,
-                   const std::string& strip = "") {
+Tensor<float> write_samples(const Network& network, const Scheduler<float>& scheduler,
+                            const SampleOptions& options, const std::string& grid,
+                            const std::string& strip = "") {
   const Index batches = 1 + (options.count - 1) / options.batch_size;
   const Index steps = options.steps > 0 ? options.steps : scheduler.timesteps();
   ProgressDisplay display("sampling", batches * steps, Progress::automatic);
@@ -191,11 +199,13 @@ void write_samples(const Network& network, const Scheduler<float>& scheduler,
   };
   const Tensor<float> samples = sample(network, scheduler, options, on_step);
   // A column for each class that was asked for.
-  io::write_image_grid(grid, samples, options.labels.size() > 1 ? std::ssize(options.labels) : 0);
+  io::write_image_grid(grid, samples, options.labels.size() > 1 ? std::ssize(options.labels) : 0,
+                       enlargement(samples.shape()));
   std::cout << "wrote " << grid << '\n';
-  if (strip.empty()) return;
+  if (strip.empty()) return samples;
   moments.write(strip);
   std::cout << "wrote " << strip << '\n';
+  return samples;
 }
 
 }  // namespace examples

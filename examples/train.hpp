@@ -9,6 +9,8 @@
 #include <optional>
 
 #include "common.hpp"
+#include "nearest.hpp"
+#include "report.hpp"
 
 namespace examples {
 
@@ -148,31 +150,57 @@ inline std::optional<int> parse(CLI::App& app, TrainSettings& s, int count, char
 
 namespace detail {
 
+/// A run's settings in words, for people and for its folder.
 template <class Data>
-void echo_settings(const TrainSettings& s, const Data& images, Index parameters) {
+std::vector<std::pair<std::string, std::string>> described(const TrainSettings& s,
+                                                           const Data& images, Index parameters) {
   // What the checkpoint will say of the process, in its words.
   std::map<std::string, std::string> process;
   write_config(s.scheduler, "scheduler", process);
-  std::cout << "settings\n";
-  echo("images", images.size(), " of ", images.image_shape());
-  echo("network", s.network, ", ", parameters, " parameters");
-  echo("batch", s.trainer.batch_size, " x ", s.trainer.accumulation);
-  if (s.classes > 0) echo("classes", s.classes);
-  echo("steps", s.trainer.steps);
-  if (s.minutes > 0) echo("minutes", "at most ", s.minutes);
-  echo("learning rate", s.trainer.learning_rate, ", warm-up ", s.trainer.warmup_steps,
-       s.trainer.decay == optim::Decay::cosine ? ", then half a cosine" : "");
-  echo("ema", s.trainer.ema_decay);
+  std::vector<std::pair<std::string, std::string>> result;
+  const auto add = [&](const char* name, const auto&... value) {
+    result.emplace_back(name, message(value...));
+  };
+  add("images", images.size(), " of ", images.image_shape());
+  add("network", s.network, ", ", parameters, " parameters");
+  add("batch", s.trainer.batch_size, " x ", s.trainer.accumulation);
+  if (s.classes > 0) add("classes", s.classes);
+  add("steps", s.trainer.steps);
+  if (s.minutes > 0) add("minutes", "at most ", s.minutes);
+  add("learning rate", s.trainer.learning_rate, ", warm-up ", s.trainer.warmup_steps,
+      s.trainer.decay == optim::Decay::cosine ? ", then half a cosine" : "");
+  add("ema", s.trainer.ema_decay);
   for (const char* field : {"timesteps", "schedule", "prediction", "variance"})
-    echo(field, process[message("scheduler.", field)]);
-  echo("loss", name_of(s.trainer.loss.loss), ", timesteps ", name_of(s.trainer.timestep_sampling));
-  if (s.classes > 0) echo("labels hidden", s.trainer.label_dropout);
-  echo("precision", name_of(s.trainer.precision));
-  echo("flip", s.trainer.horizontal_flip ? "yes" : "no");
-  echo("seed", s.trainer.seed);
-  echo("threads", num_threads());
-  echo("out", s.out);
-  std::cout << std::flush;
+    add(field, process[message("scheduler.", field)]);
+  add("loss", name_of(s.trainer.loss.loss), ", timesteps ", name_of(s.trainer.timestep_sampling));
+  if (s.classes > 0) add("labels hidden", s.trainer.label_dropout);
+  add("precision", name_of(s.trainer.precision));
+  add("flip", s.trainer.horizontal_flip ? "yes" : "no");
+  add("seed", s.trainer.seed);
+  add("threads", num_threads());
+  return result;
+}
+
+/// The processor's name, where the system tells it.
+inline std::string processor() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);)
+    if (line.starts_with("model name"))
+      return line.substr(std::min(line.size(), line.find(": ") + 2));
+  return "unknown";
+}
+
+/// Writes run.json: the settings, the machine, and the pictures' width over their height.
+inline void write_run_json(const std::vector<std::pair<std::string, std::string>>& settings,
+                           const Shape& image, const std::string& path) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::object();
+  for (const auto& [name, value] : settings) json[name] = value;
+  json["processor"] = processor();
+  json["version"] = message(DDPM_VERSION_MAJOR, ".", DDPM_VERSION_MINOR, ".", DDPM_VERSION_PATCH);
+  json["aspect"] = static_cast<double>(image[1]) / static_cast<double>(image[0]);
+  const std::string text =
+      json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+  io::write_file(path, text.data(), text.size());
 }
 
 /// The options of the grids that a run draws.
@@ -273,10 +301,27 @@ void draw_between(Trainer& trainer, const Scheduler<float>& scheduler, const Sam
   }
 }
 
+/// Writes a grid of the first samples, and below each the training image that is nearest to it.
+template <class Data>
+void write_nearest(const Data& images, const Tensor<float>& samples, const std::string& path) {
+  constexpr Index pictures = 8, looked_at = 20'000;
+  const auto first = copy_of(samples.slice(0, std::min(pictures, samples.dim(0))));
+  if (first.dim(1) != images.image_shape()[0] || first.dim(2) != images.image_shape()[1]) return;
+  const auto nearest = nearest_images(images, first, looked_at);
+  Tensor<float> both({2 * first.dim(0), first.dim(1), first.dim(2), first.dim(3)});
+  std::copy(first.begin(), first.end(), both.begin());
+  std::copy(nearest.begin(), nearest.end(), both.begin() + first.size());
+  io::write_image_grid(path, both, first.dim(0), enlargement(first.shape()));
+}
+
 template <class Network, class Data>
 void train(const Network& network, const TrainSettings& settings, const Data& images) {
   const Scheduler<float> scheduler(settings.scheduler);
-  echo_settings(settings, images, nn::parameter_count<float>(network));
+  const auto words = described(settings, images, nn::parameter_count<float>(network));
+  std::cout << "settings\n";
+  for (const auto& [name, value] : words) echo(name.c_str(), value);
+  echo("out", settings.out);
+  std::cout << std::flush;
   check_writable(settings.out);
   const auto path = [&](const std::string& name) { return settings.out + "/" + name; };
   const SampleOptions grid = grid_options(settings);
@@ -287,8 +332,11 @@ void train(const Network& network, const TrainSettings& settings, const Data& im
   if (settings.state) resume(trainer, settings);
   const MemoryNeed need = trainer.memory_need(images.image_shape());
   echo("memory", bytes_text(process_bytes() + need.step + need.saving), " at the peak of training");
+  write_run_json(words, images.image_shape(), path("run.json"));
+  MetricsLog metrics(settings.out, trainer.steps());
   Plan plan(settings.minutes);
   trainer.fit(images, [&](auto& running, const TrainingStep& step) {
+    metrics.write(step, settings.trainer.batch_size * settings.trainer.accumulation);
     plan.follow(running, step.step, settings.trainer.steps);
     if (settings.sample_every > 0 && step.step % settings.sample_every == 0)
       draw_between(running, scheduler, grid, path(message("samples-", step.step, ".png")));
@@ -305,7 +353,14 @@ void train(const Network& network, const TrainSettings& settings, const Data& im
   std::cout << '\n';
   save_checkpoint(path("model.safetensors"), trainer.ema_model(), scheduler);
   std::cout << "wrote " << path("model.safetensors") << '\n' << std::flush;
-  write_samples(trainer.ema_model(), scheduler, grid, path("samples.png"), path("strip.png"));
+  const auto samples =
+      write_samples(trainer.ema_model(), scheduler, grid, path("samples.png"), path("strip.png"));
+  write_nearest(images, samples, path("nearest.png"));
+  try {
+    std::cout << "wrote " << write_report(settings.out).string() << '\n';
+  } catch (const IoError& error) {  // all else is there
+    std::cerr << "no report: " << error.what() << '\n';
+  }
 }
 
 /// Begins with a network that was trained before.

@@ -64,6 +64,17 @@ TEST_CASE("image: a grid has each picture in its place") {
   CHECK(grid.pixels[0] == 255);
   CHECK(grid.pixels[std::size_t(2 * grid.width + 2 + 6)] == 50);
   CHECK(grid.pixels[std::size_t(7 * grid.width + 2)] == 150);
+
+  for (Index i = 0; i < images.size(); ++i) images[i] = float(i) / 127.5F - 1;
+  io::write_image_grid(folder.path / "large.png", images, 3, 5);
+  const auto large = io::decode_image(io::read_file(folder.path / "large.png"), 1, "large");
+  CHECK(large.height == 2 * (15 + 2) + 2);
+  CHECK(large.width == 3 * (20 + 2) + 2);
+  for (Index h = 0; h < 15; ++h)  // the last picture, second in the second row
+    for (Index w = 0; w < 20; ++w)
+      CHECK(large.pixels[std::size_t((19 + h) * large.width + 24 + w)] ==
+            4 * 12 + h / 5 * 4 + w / 5);
+  CHECK_THROWS_AS(io::write_image_grid(folder.path / "x.png", images, 3, 0), PreconditionError);
 }
 
 TEST_CASE("image: bad shapes, places and bytes are named") {

@@ -46,26 +46,31 @@ void write_image(const std::filesystem::path& path, const View<const T>& image) 
 }
 
 /// Writes images (N, H, W, C) side by side as one PNG, `columns` a row (0: about as many as rows),
-/// two pixels of white between them.
-/// Throws PreconditionError if shape or columns are out of range, IoError as write_image does.
+/// two pixels of white between them. Each pixel becomes a square of `enlarge` x `enlarge`.
+/// Throws PreconditionError if shape, columns or enlarge are out of range, IoError as write_image
+/// does.
 template <class T>
-void write_image_grid(const std::filesystem::path& path, const Tensor<T>& images,
-                      Index columns = 0) {
+void write_image_grid(const std::filesystem::path& path, const Tensor<T>& images, Index columns = 0,
+                      Index enlarge = 1) {
   const Shape& s = images.shape();
   require(s.rank() == 4 && s.size() > 0, "write_image_grid: images are ", s,
           ", expected (N, H, W, C), at least one");
   require(columns >= 0, "write_image_grid: ", columns, " columns");
+  require(enlarge >= 1 && enlarge <= 64, "write_image_grid: enlarge is ", enlarge,
+          ", expected 1 to 64");
   if (columns == 0) columns = static_cast<Index>(std::ceil(std::sqrt(double(s[0]))));
   columns = std::min(columns, s[0]);
   constexpr Index gap = 2;
   const Index rows = (s[0] + columns - 1) / columns;
-  const Tensor<T> grid({rows * (s[1] + gap) + gap, columns * (s[2] + gap) + gap, s[3]}, T(1));
+  const Index height = s[1] * enlarge, width = s[2] * enlarge;
+  const Tensor<T> grid({rows * (height + gap) + gap, columns * (width + gap) + gap, s[3]}, T(1));
   for (Index n = 0; n < s[0]; ++n)
-    for (Index h = 0; h < s[1]; ++h) {
-      const Index row = n / columns * (s[1] + gap) + gap + h;
-      const Index column = n % columns * (s[2] + gap) + gap;
-      std::copy_n(images.data() + (n * s[1] + h) * s[2] * s[3], s[2] * s[3],
-                  grid.data() + (row * grid.dim(1) + column) * s[3]);
+    for (Index h = 0; h < height; ++h) {
+      const Index row = n / columns * (height + gap) + gap + h;
+      T* to = grid.data() + (row * grid.dim(1) + n % columns * (width + gap) + gap) * s[3];
+      const T* from = images.data() + (n * s[1] + h / enlarge) * s[2] * s[3];
+      for (Index w = 0; w < width; ++w, to += s[3])
+        std::copy_n(from + w / enlarge * s[3], s[3], to);
     }
   write_image<T>(path, grid);
 }

@@ -24,20 +24,13 @@
 #include "ddpm/train/saver.hpp"
 #include "ddpm/train/trainable.hpp"
 #include "ddpm/train/trainer_options.hpp"
+#include "ddpm/train/training_step.hpp"
 
 namespace ddpm::DDPM_ABI {
 
 namespace io {
 class Safetensors;
 }
-
-/// What a callback of fit() gets after an update.
-struct TrainingStep {
-  Index step;            ///< updates made, from 1
-  double loss;           ///< mean over the step's images
-  double gradient_norm;  ///< before clipping
-  double learning_rate;
-};
 
 /// Trains a network in place and keeps the average of its weights.
 template <class T, TrainableNetwork<T> Network = UNet<T>>
@@ -380,6 +373,7 @@ class Trainer {
   /// An update; none if it was left out, since it was not finite.
   std::optional<TrainingStep> update(data::Loader<T>& loader) {
     adam_.zero_grad();
+    loss_by_time_ = {};
     double loss = 0;
     for (Index i = 0; i < options_.accumulation; ++i) {
       const Index first = loader.drawn();
@@ -399,7 +393,7 @@ class Trainer {
     adam_.step(rate, optim::clip_factor(norm, options_.max_grad_norm), ema_.next_update());
     position_.mean_loss = 0.99 * position_.mean_loss + 0.01 * loss;
     position_.mean_loss_weight = 0.99 * position_.mean_loss_weight + 0.01;
-    return TrainingStep{step + 1, loss, norm, rate};
+    return TrainingStep{step + 1, loss, norm, rate, loss_by_time_.means()};
   }
 
   /// Does what options.non_finite says with an update that is not finite.
@@ -438,6 +432,9 @@ class Trainer {
     Rng dropout(options_.seed, Purpose::dropout, first);
     const Variable<T> losses = training_losses(network_, scheduler_, batch.images, noise, t,
                                                batch.labels, &dropout, options_.loss);
+    for (Index n = 0; n < N; ++n)
+      loss_by_time_.add(t[static_cast<std::size_t>(n)], scheduler_.timesteps(),
+                        static_cast<double>(losses.value()[n]));
     const Variable<T> loss = weighted_mean(losses, weights);
     const auto value = static_cast<double>(loss.value()[0]);
     if (std::isfinite(value)) timesteps_.template update<T>(t, losses.value());
@@ -471,6 +468,7 @@ class Trainer {
   Network network_, ema_network_;
   Scheduler<T> scheduler_;
   TimestepSampler timesteps_;
+  LossByTime loss_by_time_;  ///< of the update that is being made
   std::vector<nn::NamedParameter<T>> parameters_;
   std::vector<Variable<T>> handles_;
   optim::Adam<T> adam_;
