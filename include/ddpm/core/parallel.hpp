@@ -27,6 +27,7 @@
 #include <vector>
 
 #include "ddpm/core/fork.hpp"
+#include "ddpm/core/build_info.hpp"
 #include "ddpm/core/function_ref.hpp"
 #include "ddpm/core/precision.hpp"
 #include "ddpm/core/shape.hpp"
