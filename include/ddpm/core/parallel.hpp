@@ -26,8 +26,8 @@
 #include <utility>
 #include <vector>
 
-#include "ddpm/core/fork.hpp"
 #include "ddpm/core/build_info.hpp"
+#include "ddpm/core/fork.hpp"
 #include "ddpm/core/function_ref.hpp"
 #include "ddpm/core/precision.hpp"
 #include "ddpm/core/shape.hpp"

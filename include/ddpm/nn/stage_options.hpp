@@ -12,8 +12,8 @@ struct StageOptions {
   Index groups = 32;        ///< of every GroupNorm
   Index heads = 1;          ///< of attention
   Index head_channels = 0;  ///< of each head instead: wider stages have more heads; 0: not told
-  double dropout = 0;      ///< rate in [0, 1)
-  double norm_eps = 1e-6;  ///< added to the variance of every GroupNorm
+  double dropout = 0;       ///< rate in [0, 1)
+  double norm_eps = 1e-6;   ///< added to the variance of every GroupNorm
 
   /// Throws PreconditionError unless the heads divide the channels of a stage.
   Index heads_of(Index channels) const {
