@@ -1,4 +1,7 @@
 #include <ddpm/ddpm.hpp>
+#include <ddpm/interop/diffusers.hpp>
+#include <ddpm/interop/onnx.hpp>
+#include <ddpm/train/metrics.hpp>
 
 ddpm::Tensor<float> make_in_other_unit();
 const void* pool_of_other_unit();

@@ -71,7 +71,8 @@ class JsonFields {
       return value.is_boolean() ? std::optional(value.get<bool>()) : std::nullopt;
     });
   }
-  std::string text(const std::string& key, std::optional<std::string> fallback = std::nullopt) {
+  std::string text(const std::string& key,
+                   const std::optional<std::string>& fallback = std::nullopt) {
     return read<std::string>(key, fallback, "expected a text", text_of);
   }
   std::vector<Index> wholes(const std::string& key) {
