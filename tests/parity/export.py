@@ -7,12 +7,13 @@ The small cases in this folder are committed; the full-size presets are made on 
 L = <dy, y>. Computed in double from float32 values, so that the file holds what is true and not one engine's rounding.
 Needs PyTorch.
 """
-import json
-import struct
+import pathlib
 import sys
 
 import torch
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "examples"))
+from from_pytorch import write_safetensors  # noqa: E402
 from networks import TutorialUNet, UNet, in_our_layout, to_nhwc
 
 
@@ -20,21 +21,6 @@ def text(value):
     if isinstance(value, (list, tuple)):
         return ",".join(map(str, value))
     return str(value)
-
-
-def write_safetensors(path, tensors, metadata):
-    header, offset, blobs = {"__metadata__": metadata}, 0, []
-    for name, tensor in tensors.items():
-        blob = tensor.detach().to(torch.float32).contiguous().numpy().tobytes()
-        header[name] = dict(dtype="F32", shape=list(tensor.shape), data_offsets=[offset, offset + len(blob)])
-        offset += len(blob)
-        blobs.append(blob)
-    head = json.dumps(header).encode()
-    head += b" " * (-len(head) % 8)
-    with open(path, "wb") as file:
-        file.write(struct.pack("<Q", len(head)) + head)
-        for blob in blobs:
-            file.write(blob)
 
 
 def export(path, kind, config, batch, size):
