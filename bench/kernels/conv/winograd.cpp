@@ -18,10 +18,10 @@ struct Tiles192 : Sizes {
   static constexpr Index task_tiles = 192 / kernels::tile_rows * kernels::tile_rows;
 };
 struct Terms32 : Sizes {
-  static constexpr Index task_terms = 32;
+  static constexpr Index task_units = 32;
 };
 struct Terms128 : Sizes {
-  static constexpr Index task_terms = 128;
+  static constexpr Index task_units = 128;
 };
 struct Block1MB : Sizes {
   static constexpr Index block_bytes = Index{1} << 20;
@@ -42,7 +42,7 @@ struct NoFew : Sizes {
   static constexpr int few_tiles = 0;
 };
 struct NoPrivate : Sizes {
-  static constexpr Index private_terms = 0;
+  static constexpr Index private_units = 0;
 };
 struct NoNarrow : Sizes {
   static constexpr Index narrow_weights = 0;
@@ -64,23 +64,23 @@ struct Layer {
         flop(2.0 * double(y.size() * w.size() / w.dim(3))) {}
 };
 
-template <class S>
+template <class S, class U = float>
 void forward(benchmark::State& state) {
   const Layer layer(state);
   const Index C = layer.w.dim(3);
   const auto filters = kernels::winograd::Filters<float>::plain(layer.w.data(), C, C);
   for (auto _ : state)
-    kernels::winograd::convolve<float, S>(layer.window, layer.x, filters, C,
-                                          {{}, nullptr, layer.y.data()});
+    kernels::winograd::convolve<U, S>(layer.window, layer.x, filters, C,
+                                      {{}, nullptr, layer.y.data()});
   bench::report(state, layer.flop);
 }
 
-template <class S>
+template <class S, class U = float>
 void weight_gradient(benchmark::State& state) {
   const Layer layer(state);
   const Tensor<float> dw(layer.w.shape());
   for (auto _ : state)
-    kernels::winograd::weight_gradient<float, S>(layer.window, layer.x, layer.y, dw.data());
+    kernels::winograd::weight_gradient<U, S>(layer.window, layer.x, layer.y, dw.data());
   bench::report(state, layer.flop);
 }
 
@@ -116,8 +116,8 @@ void few(benchmark::internal::Benchmark* benchmark) {
 BENCHMARK(forward<Sizes>)->Name("winograd/default")->Apply(layers);
 BENCHMARK(forward<Tiles64>)->Name("winograd/task_tiles:64")->Apply(layers);
 BENCHMARK(forward<Tiles192>)->Name("winograd/task_tiles:192")->Apply(layers);
-BENCHMARK(forward<Terms32>)->Name("winograd/task_terms:32")->Apply(layers);
-BENCHMARK(forward<Terms128>)->Name("winograd/task_terms:128")->Apply(layers);
+BENCHMARK(forward<Terms32>)->Name("winograd/task_units:32")->Apply(layers);
+BENCHMARK(forward<Terms128>)->Name("winograd/task_units:128")->Apply(layers);
 BENCHMARK(forward<Block1MB>)->Name("winograd/block_bytes:1M")->Apply(layers);
 BENCHMARK(forward<Block16MB>)->Name("winograd/block_bytes:16M")->Apply(layers);
 BENCHMARK(forward<Ahead12>)->Name("winograd/filters_ahead:12")->Apply(layers);
@@ -126,7 +126,12 @@ BENCHMARK(forward<NoFew>)->Name("winograd_few/few_tiles:0")->Apply(few);
 BENCHMARK(forward<Sizes>)->Name("winograd_private/default")->Apply(many);
 BENCHMARK(forward<Private2>)->Name("winograd_private/private_tiles:2")->Apply(many);
 BENCHMARK(forward<Private8>)->Name("winograd_private/private_tiles:8")->Apply(many);
-BENCHMARK(forward<NoPrivate>)->Name("winograd_private/private_terms:0")->Apply(many);
+BENCHMARK(forward<NoPrivate>)->Name("winograd_private/private_units:0")->Apply(many);
+BENCHMARK(forward<Sizes, Bfloat16Pair>)->Name("winograd_pairs/default")->Apply(layers)->Apply(many);
+BENCHMARK(weight_gradient<Sizes, Bfloat16Pair>)
+    ->Name("winograd_pairs_weights/default")
+    ->Apply(layers)
+    ->Apply(many);
 BENCHMARK(weight_gradient<Sizes>)->Name("winograd_narrow/default")->Apply(many);
 BENCHMARK(weight_gradient<NoNarrow>)->Name("winograd_narrow/narrow_weights:0")->Apply(many);
 BENCHMARK(weight_gradient<Sizes>)->Name("winograd_weights/default")->Apply(layers);

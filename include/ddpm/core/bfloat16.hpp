@@ -224,6 +224,17 @@ inline void round_pairs(const float* values, Index count, Bfloat16Pair* pairs) {
   if (i < count) pairs[i / 2] = bfloat16_pair(values[i], 0);
 }
 
+/// Pairs of neighbours of two packs.
+inline PairPack neighbour_pairs(const Pack<float>& low, const Pack<float>& high) {
+  constexpr Index size = width<float>;
+  alignas(64) float values[std::size_t{2} * size];
+  alignas(64) Bfloat16Pair pairs[std::size_t{size}];
+  store(values, low);
+  store(values + size, high);
+  round_pairs(values, 2 * size, pairs);
+  return load(pairs);
+}
+
 #endif
 
 /// Pairs of the first `valid` values of two rows, zeros behind them. A null row is all zeros.

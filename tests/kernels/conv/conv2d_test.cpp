@@ -92,7 +92,7 @@ TEST_CASE_TEMPLATE("conv2d: forward and gradients against the plain loops", T, f
 
 TEST_CASE("conv2d: in bfloat16 its operands are rounded, its sums are not") {
   const PrecisionScope scope(Precision::bfloat16);
-  set_conv_algorithm(ConvAlgorithm::direct);  // Winograd rounds nothing
+  set_conv_algorithm(ConvAlgorithm::direct);  // Winograd rounds its planes
   for (const Case& c : cases) check_conv2d<float>(c);
   set_conv_algorithm(ConvAlgorithm::automatic);
 }

@@ -1,6 +1,6 @@
 #include "ddpm/kernels/conv/winograd/convolve.hpp"
 
-#include "../../reference/reference.hpp"
+#include "../../reference/winograd.hpp"
 #include "../../support.hpp"
 
 using namespace test;
@@ -156,6 +156,112 @@ TEST_CASE("winograd: an image's bits do not depend on its batch, nor results on 
     }
     set_num_threads(threads);
   }
+}
+
+namespace {
+
+/// The three passes in pairs of bfloat16, past the door, which may have a better path for them.
+struct PairResults {
+  Tensor<float> y, dx, dw;
+
+  PairResults(View<const float> x, View<const float> w, View<const float> dy,
+              const ConvGeometry& geometry)
+      : y(dy.shape), dx(x.shape), dw(w.shape) {
+    using kernels::winograd::forward, kernels::winograd::data_gradient,
+        kernels::winograd::weight_gradient;
+    const auto g = kernels::conv_window(x.shape, w.shape, geometry);
+    forward<Bfloat16Pair>(g, x, w, {{}, nullptr, y.data()});
+    data_gradient<Bfloat16Pair>(g, dy, w, dx.data());
+    weight_gradient<Bfloat16Pair>(g, x, dy, dw.data());
+  }
+};
+
+/// w (3, 3, C, O) as the data gradient reads it: turned, (3, 3, O, C).
+Tensor<float> turned(const Tensor<float>& w) {
+  const Index C = w.dim(2), O = w.dim(3);
+  const Tensor<float> result({3, 3, O, C});
+  for (Index tap = 0; tap < 9; ++tap)
+    for (Index c = 0; c < C; ++c)
+      for (Index o = 0; o < O; ++o) result[((8 - tap) * O + o) * C + c] = w[(tap * C + c) * O + o];
+  return result;
+}
+
+}  // namespace
+
+TEST_CASE("winograd: in pairs the planes are rounded to bfloat16, and nothing else is") {
+  struct Case {
+    Index N, H, W, in, out;
+    Padding padding;
+  };
+  // Odd channels and odd numbers of tiles, for pairs with one value; panels and blocks in part.
+  const Case cases[] = {{1, 4, 4, 32, 32, Padding::same(1)},  {1, 5, 7, 33, 35, Padding::same(1)},
+                        {3, 4, 4, 47, 50, Padding::same(1)},  {2, 9, 13, 65, 34, Padding::same(1)},
+                        {1, 6, 5, 131, 37, {0, 1, 2, 0}},     {1, 6, 6, 34, 33, Padding::same(2)},
+                        {9, 21, 20, 33, 34, Padding::same(1)}};
+  const reference::Winograd plain(2.0 / 3, 1.5);
+  for (const Case& c : cases) {
+    CAPTURE(c.H);
+    CAPTURE(c.in);
+    const auto x = random_tensor<float>({c.N, c.H, c.W, c.in}, 1),
+               w = random_tensor<float>({3, 3, c.in, c.out}, 2);
+    const ConvGeometry geometry{1, c.padding};
+    const auto dy = random_tensor<float>(kernels::conv2d_shape(x.shape(), w.shape(), geometry), 3);
+    const Padding back{2 - c.padding.top, 2 - c.padding.bottom, 2 - c.padding.left,
+                       2 - c.padding.right};
+    const PairResults results(x, w, dy, geometry);
+    const Results<double> exact(widened(x), widened(w), widened(dy), geometry);
+    const auto check = [](const Tensor<float>& result, const Tensor<float>& expected,
+                          const Tensor<double>& truth) {
+      // A value half way between two of bfloat16 may go either way, since the transforms round too.
+      CHECK(Error(result, widened(expected)).rms < 5e-4);
+      const double rounding = Error(result, truth).rms;
+      CHECK(rounding > 2e-3);
+      CHECK(rounding < 2e-2);
+    };
+    check(results.y, plain.conv2d(x, w, c.padding), exact.y);
+    check(results.dx, plain.conv2d(dy, turned(w), back), exact.dx);
+    check(results.dw, plain.conv2d_dw(dy, x, c.padding), exact.dw);
+  }
+}
+
+TEST_CASE("winograd: in pairs too, bits depend neither on the batch nor on the threads") {
+  const Index layers[][4] = {{70, 8, 64, 80}, {140, 8, 33, 48}, {20, 4, 70, 48}, {9, 11, 40, 64}};
+  const int threads = num_threads();
+  for (const auto& [N, size, in, out] : layers) {
+    const auto x = random_tensor<float>({N, size, size, in}, 1),
+               w = random_tensor<float>({3, 3, in, out}, 2);
+    const auto dy = random_tensor<float>({N, size, size, out}, 3);
+    const PairResults all(x, w, dy, same);
+    const PairResults one(x.slice(N - 4, 1), w, dy.slice(N - 4, 1), same);
+    CHECK(std::memcmp(one.y.data(), all.y.slice(N - 4, 1).data, std::size_t(one.y.size()) * 4) ==
+          0);
+    CHECK(std::memcmp(one.dx.data(), all.dx.slice(N - 4, 1).data, std::size_t(one.dx.size()) * 4) ==
+          0);
+    for (const int other : {1, 2, 4}) {
+      set_num_threads(other);
+      const PairResults again(x, w, dy, same);
+      CHECK(same_bits(again.y, all.y));
+      CHECK(same_bits(again.dx, all.dx));
+      CHECK(same_bits(again.dw, all.dw));
+    }
+    set_num_threads(threads);
+  }
+}
+
+TEST_CASE("winograd: in bfloat16 the door takes pairs where AMX takes nothing") {
+  const PrecisionScope scope(Precision::bfloat16);
+  const auto x = random_tensor<float>({3, 8, 8, 33}, 1),
+             w = random_tensor<float>({3, 3, 33, 40}, 2),
+             dy = random_tensor<float>({3, 8, 8, 40}, 3);
+  const auto window = kernels::conv_window(x.shape(), w.shape(), same);
+  const bool pairs = conv_path(kernels::ConvPass::forward, window, 33, 40, Precision::bfloat16) ==
+                     kernels::ConvPath::winograd;
+  CHECK(pairs == !kernels::amx::granted());
+  const Results<float> door(x, w, dy, same);
+  const PairResults expected(x, w, dy, same);
+  CHECK(same_bits(door.y, expected.y) == pairs);
+  CHECK(same_bits(door.dx, expected.dx) == pairs);
+  CHECK(same_bits(door.dw, expected.dw) == pairs);
 }
 
 TEST_CASE("winograd: the switch, and what the rule leaves to the direct kernel") {

@@ -74,13 +74,12 @@ template <class T>
 void conv2d_data_gradient(const Window& g, View<const T> dy, View<const T> w, T* dx) {
   const Index C_in = w.dim(2), C_out = w.dim(3);
   const ConvPath path = conv_path(ConvPass::data_gradient, g, C_in, C_out, precision_of<T>());
-  if (path == ConvPath::winograd) return winograd::data_gradient<T>(g, dy, w, dx);
   with_unit<T>([&]<class U>() {
     switch (path) {
       case ConvPath::few_inputs: return narrow_data_gradient<U>(g, dy, w.data, C_in, true, dx);
       case ConvPath::few_outputs: return narrow_data_gradient<U>(g, dy, w.data, C_in, false, dx);
       case ConvPath::direct: return direct_adjoint<U>(g, dy, w.data, true, C_in, {}, dx);
-      case ConvPath::winograd:
+      case ConvPath::winograd: return winograd::data_gradient<U>(g, dy, w, dx);
       case ConvPath::tiles: return;
     }
   });
@@ -90,13 +89,12 @@ template <class T>
 void conv2d_weight_gradient(const Window& g, View<const T> x, View<const T> dy, T* dw) {
   const ConvPath path =
       conv_path(ConvPass::weight_gradient, g, x.shape.back(), dy.shape.back(), precision_of<T>());
-  if (path == ConvPath::winograd) return winograd::weight_gradient<T>(g, x, dy, dw);
   with_unit<T>([&]<class U>() {
     switch (path) {
       case ConvPath::few_inputs: return few_inputs_weight_gradient<U>(g, x, dy, dw);
       case ConvPath::few_outputs: return few_outputs_weight_gradient<U>(g, x, dy, dw);
       case ConvPath::direct: return direct_weight_gradient<U>(g, x, dy, dw);
-      case ConvPath::winograd:
+      case ConvPath::winograd: return winograd::weight_gradient<U>(g, x, dy, dw);
       case ConvPath::tiles: return;
     }
   });
@@ -131,7 +129,6 @@ void conv2d_forward(View<const T> x, View<const T> w, View<const T> bias, View<c
   const Index C_in = w.dim(2), C_out = w.dim(3);
   const Epilogue<T> epilogue{bias, residual.data, y.data};
   const ConvPath path = conv_path(ConvPass::forward, g, C_in, C_out, precision_of<T>());
-  if (path == ConvPath::winograd) return winograd::forward<T>(g, x, w, epilogue);
 #ifdef DDPM_AMX
   if constexpr (std::is_same_v<T, float>)
     if (path == ConvPath::tiles)
@@ -142,7 +139,7 @@ void conv2d_forward(View<const T> x, View<const T> w, View<const T> bias, View<c
       case ConvPath::few_inputs: return few_inputs_forward<U>(g, x, w.data, C_out, epilogue);
       case ConvPath::few_outputs: return few_outputs_forward<T>(g, x, w.data, C_out, epilogue);
       case ConvPath::direct: return direct_forward<U>(g, x, w.data, false, C_out, epilogue);
-      case ConvPath::winograd:
+      case ConvPath::winograd: return winograd::forward<U>(g, x, w, epilogue);
       case ConvPath::tiles: return;
     }
   });

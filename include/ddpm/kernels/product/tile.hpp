@@ -97,8 +97,9 @@ struct Tile {
 
   /// sum[r] += sum over p < terms of rows[p * row_stride + r] * panel[p * panel_stride]; prefetches
   /// the line at ahead[p * ahead_stride] meanwhile.
+  template <class Ahead>
   void add_outer(const U* rows, Index row_stride, Index terms, const U* panel, Index panel_stride,
-                 const T* ahead, Index ahead_stride) {
+                 const Ahead* ahead, Index ahead_stride) {
     Tile tile = *this;
     for (Index p = 0; p < terms; ++p, rows += row_stride, panel += panel_stride) {
       __builtin_prefetch(ahead + p * ahead_stride);

@@ -25,8 +25,8 @@ class FewTiles {
     const Index tiles = tiling_.count();
     Scratch<T> u(chunks_ * chunk_planes);
     if (tiles < Tiles) std::fill_n(u.data(), chunks_ * chunk_planes, T(0));
-    fill_planes<InputTransform>(x, g_.input(), C_in_, g_.padding, tiling_, 0, tiles,
-                                Planes<T>(u.data(), chunk, plane, chunk_planes, chunks_));
+    fill_planes<InputTransform<T>>(x, g_.input(), C_in_, g_.padding, tiling_, 0, tiles,
+                                   Planes<T>(u.data(), chunk, plane, chunk_planes, chunks_));
     parallel_for((C_out_ + width - 1) / width,
                  [&](Index panel) { run(u.data(), panel, epilogue); });
   }
@@ -47,8 +47,8 @@ class FewTiles {
     }
     PixelWalk at = tiling_.at(0);
     for (Index tile = 0; tile < tiling_.count(); ++tile, at.next())
-      write_tile<plane, chunk_planes>(g_, m.data() + tile * chunk, at, panel * width, C_out_,
-                                      epilogue);
+      write_tile<T, plane, chunk_planes>(g_, m.data() + tile * chunk, at, panel * width, C_out_,
+                                         epilogue);
   }
 
   Index terms_of(Index c) const { return std::min(chunk, C_in_ - c * chunk); }
@@ -102,10 +102,10 @@ class FewTiles {
       for (int j = 0; j < taps; ++j) {
         P column[taps], result[inputs];
         for (int i = 0; i < taps; ++i) column[i] = simd::load(weights + (i * taps + j) * width);
-        FilterTransform::apply<T>(column, result);
+        FilterTransform<T>::apply(column, result);
         row[j] = result[Row];
       }
-      FilterTransform::apply<T>(row, v);
+      FilterTransform<T>::apply(row, v);
 #pragma GCC unroll 6
       for (int j = 0; j < inputs; ++j)
 #pragma GCC unroll 4

@@ -30,15 +30,16 @@ struct Filters {
 
 /// Turns the sums of a tile and a panel into pixels of the output, from column `first` on. Product
 /// i of pack q lies at m + i * Plane + q * Pack.
-template <Index Plane, Index Pack, class T>
-void write_tile(const Window& g, const T* m, const PixelWalk& at, Index first, Index C_out,
-                const Epilogue<T>& out) {
+template <class U, Index Plane, Index Pack>
+void write_tile(const Window& g, const Sum<U>* m, const PixelWalk& at, Index first, Index C_out,
+                const Epilogue<Sum<U>>& out) {
+  using T = Sum<U>;
   const Index rows = std::min<Index>(outputs, g.OH - at.h * outputs);
   const Index columns = std::min<Index>(outputs, g.OW - at.w * outputs);
   const T* bias = out.bias_of(at.n);
   for (Index c = first, q = 0; q < packs && c < C_out; ++q, c += simd::width<T>) {
     simd::Pack<T> y[outputs][outputs];
-    transform<OutputTransform, T>(
+    transform<OutputTransform<U>>(
         [&](int i, int j) { return simd::load(m + (i * inputs + j) * Plane + q * Pack); },
         [&](int i, int j, const simd::Pack<T>& value) { y[i][j] = value; });
     const Index valid = std::min(simd::width<T>, C_out - c);

@@ -25,35 +25,48 @@ class Ahead {
 };
 
 /// The weights of a task's panel, which do not depend on its tiles.
-template <class T, class S>
+template <class U, class S>
 class PanelWeights {
  public:
-  static constexpr Index width = panel_width<T, packs>, gap = Planes<T>::gap;
-  static constexpr Index v_plane = S::task_terms * width + gap, v_size = products * v_plane;
+  using T = Sum<U>;
+  static constexpr Index width = panel_width<U, packs>, gap = Planes<U>::gap;
+  static constexpr Index v_plane = S::task_units * width + gap, v_size = products * v_plane;
 
   PanelWeights(Index C_in, const Filters<T>& w) : C_in_(C_in), w_(w) {}
 
-  Index chunks() const { return (C_in_ + S::task_terms - 1) / S::task_terms; }
+  Index chunks() const { return (units<U>(C_in_) + S::task_units - 1) / S::task_units; }
+  Index units_of(Index chunk) const {
+    return std::min(S::task_units, units<U>(C_in_) - chunk * S::task_units);
+  }
 
-  /// Writes v, 36 planes (terms, width) of one panel.
-  void transform_weights(Index panel, Index first, Index terms, T* v) const {
+  /// Writes v, 36 planes (units, width) of one panel and chunk.
+  void transform_weights(Index panel, Index chunk, U* v) const {
+    constexpr Index terms = terms_of_unit<U>;
     const Index valid = std::min(width, w_.columns - panel * width);
-    for (Index k = 0; k < terms; ++k) {
-      const T* w = w_.data + panel * w_.panel + (first + k) * w_.term;
-      if (first + k + S::filters_ahead < C_in_)
+    for (Index k = 0; k < units_of(chunk); ++k, v += width) {
+      const Index term = (chunk * S::task_units + k) * terms;
+      const T* w = w_.data + panel * w_.panel + term * w_.term;
+      for (Index next = term + S::filters_ahead;
+           next < std::min(term + S::filters_ahead + terms, C_in_); ++next)
         for (int tap = 0; tap < taps * taps; ++tap)
-          prefetch_panel<T, packs>(w + S::filters_ahead * w_.term + tap * w_.tap);
+          prefetch_panel<T, packs>(w + (next - term) * w_.term + tap * w_.tap);
       for (Index at = 0; at < width; at += simd::width<T>, w += simd::width<T>) {
         const Index count = std::clamp<Index>(valid - at, 0, simd::width<T>);
-        transform<FilterTransform, T>(
-            [&](int i, int j) {
-              const int id = i * taps + j;
-              const T* from = w + (w_.turned ? taps * taps - 1 - id : id) * w_.tap;
-              return count == simd::width<T> ? simd::load(from) : simd::load_partial(from, count);
-            },
-            [&](int i, int j, const simd::Pack<T>& value) {
-              simd::store(v + (i * inputs + j) * v_plane + k * width + at, value);
-            });
+        if constexpr (terms == 1) {
+          transform_filter(w, count, [&](int i, const simd::Pack<T>& value) {
+            simd::store(v + i * v_plane + at, value);
+          });
+        } else {
+          simd::Pack<T> values[products];
+          const auto write = [&](int i, const simd::Pack<T>& second) {
+            simd::store(v + i * v_plane + at, simd::pair(values[i], second));
+          };
+          transform_filter(w, count, [&](int i, const simd::Pack<T>& first) { values[i] = first; });
+          if (term + 1 < C_in_)
+            transform_filter(w + w_.term, count, write);
+          else
+            for (int i = 0; i < products; ++i) write(i, simd::Pack<T>(T(0)));
+        }
       }
     }
   }
@@ -61,15 +74,29 @@ class PanelWeights {
  protected:
   Index C_in_;
   Filters<T> w_;
+
+ private:
+  /// Calls write(i, pack) for the products of the `count` kernels at w.
+  template <class Write>
+  void transform_filter(const T* w, Index count, const Write& write) const {
+    transform<FilterTransform<U>>(
+        [&](int i, int j) {
+          const int id = i * taps + j;
+          const T* from = w + (w_.turned ? taps * taps - 1 - id : id) * w_.tap;
+          return count == simd::width<T> ? simd::load(from) : simd::load_partial(from, count);
+        },
+        [&](int i, int j, const simd::Pack<T>& value) { write(i * inputs + j, value); });
+  }
 };
 
 /// One task of the forward pass: a panel of columns for at most Tiles tiles of a block.
-template <class T, class S, Index Tiles>
-class PanelTask : public PanelWeights<T, S> {
-  using Weights = PanelWeights<T, S>;
-  using Weights::C_in_, Weights::w_;
+template <class U, class S, Index Tiles>
+class PanelTask : public PanelWeights<U, S> {
+  using Weights = PanelWeights<U, S>;
+  using Weights::C_in_, Weights::w_, Weights::units_of;
 
  public:
+  using typename Weights::T;
   using Weights::chunks, Weights::gap, Weights::transform_weights, Weights::v_plane,
       Weights::v_size, Weights::width;
   static constexpr Index m_plane = Tiles * width + gap;
@@ -79,19 +106,20 @@ class PanelTask : public PanelWeights<T, S> {
 
   /// Tiles [first, first + count) of the block that begins at `block`. The weights that are needed
   /// next are prefetched during the products.
-  void run(const Planes<T>& u, Index block, Index first, Index count, Index panel,
+  void run(const Planes<U>& u, Index block, Index first, Index count, Index panel,
            const Epilogue<T>& epilogue) const {
-    Scratch<T> v(v_size), m(products * m_plane);
-    for (Index k = 0; k < C_in_; k += S::task_terms) {
-      const Index terms = std::min(S::task_terms, C_in_ - k);
-      transform_weights(panel, k, terms, v.data());
+    constexpr Index chunk_terms = S::task_units * terms_of_unit<U>;
+    Scratch<U> v(v_size);
+    Scratch<T> m(products * m_plane);
+    for (Index chunk = 0; chunk < chunks(); ++chunk) {
+      transform_weights(panel, chunk, v.data());
       // After the last of a panel comes the next panel, which is mostly the same thread's.
-      const bool last = k + terms == C_in_;
-      const Index next_panel = panel + last, next = last ? 0 : k + terms;
+      const bool last = chunk + 1 == chunks();
+      const Index next_panel = panel + last, next = last ? 0 : (chunk + 1) * chunk_terms;
       const Index next_terms =
-          next_panel * width < w_.columns ? std::min(S::task_terms, C_in_ - next) : 0;
+          next_panel * width < w_.columns ? std::min(chunk_terms, C_in_ - next) : 0;
       Ahead weights(0, next_terms * taps * taps, tiles_multiplied(count));
-      multiply(u, first, count, k, terms, v.data(), m.data(), [&] {
+      multiply(u, first, count, chunk, v.data(), m.data(), [&] {
         weights.prefetch_some([&](Index i) {
           const Index term = next + i / (taps * taps), tap = i % (taps * taps);
           prefetch_panel<T, packs, 2>(w_.data + next_panel * w_.panel + term * w_.term +
@@ -102,10 +130,10 @@ class PanelTask : public PanelWeights<T, S> {
     write(m.data(), block + first, count, panel, epilogue);
   }
 
-  /// Tiles [first, first + count), all of u, with the weights at hand, a v for every task_terms
-  /// channels. The maps, which may lie in memory, are prefetched during the products: y, and x of
-  /// the next so many tiles.
-  void run_private(const Planes<T>& u, Index first, Index count, Index panel, const T* v,
+  /// Tiles [first, first + count), all of u, with the weights at hand, a v for every chunk. The
+  /// maps, which may lie in memory, are prefetched during the products: y, and x of the next so
+  /// many tiles.
+  void run_private(const Planes<U>& u, Index first, Index count, Index panel, const U* v,
                    const T* x, const Epilogue<T>& epilogue) const {
     Scratch<T> m(products * m_plane);
     const Index panels = (C_out_ + width - 1) / width, tiles = tiling_.count();
@@ -115,8 +143,8 @@ class PanelTask : public PanelWeights<T, S> {
     const Index calls = tiles_multiplied(count) * chunks();
     Ahead pixels_y(place(first, out), place(first + count, out), calls);
     Ahead lines_x(line + panel * lines / panels, line + (panel + 1) * lines / panels, calls);
-    for (Index k = 0; k < C_in_; k += S::task_terms, v += v_size)
-      multiply(u, 0, count, k, std::min(S::task_terms, C_in_ - k), v, m.data(), [&] {
+    for (Index chunk = 0; chunk < chunks(); ++chunk, v += v_size)
+      multiply(u, 0, count, chunk, v, m.data(), [&] {
         pixels_y.prefetch_some([&](Index pixel) {
           T* y = epilogue.y + pixel * C_out_ + panel * width;
           for (int q = 0; q < packs; ++q) __builtin_prefetch(y + q * simd::width<T>, 1, 2);
@@ -132,18 +160,19 @@ class PanelTask : public PanelWeights<T, S> {
     return products * ((count + tile_rows - 1) / tile_rows);
   }
 
-  /// Adds to the sums m, or begins them if k is 0. Calls ahead() before each register tile;
-  /// inlined, so that what it counts stays in registers.
+  /// Adds to the sums m, or begins them with the first chunk. Calls ahead() before each register
+  /// tile; inlined, so that what it counts stays in registers.
   template <class F>
-  [[gnu::always_inline]] void multiply(const Planes<T>& u, Index first, Index count, Index k,
-                                       Index terms, const T* v, T* m, const F& ahead) const {
+  [[gnu::always_inline]] void multiply(const Planes<U>& u, Index first, Index count, Index chunk,
+                                       const U* v, T* m, const F& ahead) const {
+    const Index k = chunk * S::task_units, terms = units_of(chunk);
     for (Index i = 0; i < products; ++i) {
       const auto add = [&]<int Rows>(Index r) {
         T* sums = m + i * m_plane + r * width;
         prefetch_rows(u.at(i, first + r + Rows) + k, u.row, Rows, terms);
         ahead();
-        Tile<T, packs, Rows> tile;
-        if (k == 0)
+        Tile<U, packs, Rows> tile;
+        if (chunk == 0)
           tile.clear();
         else
           tile.load(sums);
@@ -159,14 +188,15 @@ class PanelTask : public PanelWeights<T, S> {
   void write(const T* m, Index first, Index count, Index panel, const Epilogue<T>& epilogue) const {
     PixelWalk at = tiling_.at(first);
     for (Index r = 0; r < count; ++r, at.next())
-      write_tile<m_plane, simd::width<T>>(g_, m + r * width, at, panel * width, C_out_, epilogue);
+      write_tile<U, m_plane, simd::width<T>>(g_, m + r * width, at, panel * width, C_out_,
+                                             epilogue);
   }
 
   /// Prefetches rows of the block's tiles that are multiplied next.
-  [[gnu::always_inline]] static void prefetch_rows(const T* rows, Index stride, Index count,
+  [[gnu::always_inline]] static void prefetch_rows(const U* rows, Index stride, Index count,
                                                    Index terms) {
     for (Index r = 0; r < count; ++r)
-      for (Index k = 0; k < terms; k += cache_line<T>) __builtin_prefetch(rows + r * stride + k);
+      for (Index k = 0; k < terms; k += cache_line<U>) __builtin_prefetch(rows + r * stride + k);
   }
 
   const Window& g_;

@@ -1,7 +1,7 @@
 // The 36 planes in which a Winograd convolution multiplies: their tiles, layout, sizes and filling.
 //
 // A tile is 4x4 pixels of the output; a plane holds one of its 36 transformed values for all tiles
-// and channels.
+// and channels, in units U: pairs of bfloat16 hold two channels or two tiles.
 //
 // SPDX-License-Identifier: MIT
 #pragma once
@@ -22,11 +22,11 @@ inline constexpr int packs = 2;  ///< of a panel; layers of 32 channels or more 
 struct Sizes {
   static constexpr Index block_bytes = Index{4} << 20;  ///< of all planes of one block of tiles
   static constexpr Index task_tiles = 128 / tile_rows * tile_rows;  ///< tiles whose M a task holds
-  static constexpr Index task_terms = 64;                           ///< C_in whose V a task holds
+  static constexpr Index task_units = 64;  ///< units of C_in whose V a task holds
   /// Up to so many tiles the weights are not written as planes. Six sums a tile, for a row of the
   /// transformed kernel, are to stay in registers.
   static constexpr int few_tiles = tile_rows < 8 ? 2 : 4;
-  static constexpr Index private_terms = 256;  ///< up to so many C_in a task makes its own U
+  static constexpr Index private_units = 256;  ///< up to so many of C_in a task makes its own U
   static constexpr Index private_tiles = 4 * tile_rows;  ///< tiles whose planes such a task holds
   static constexpr Index narrow_weights = 2048;  ///< C_in C_out whose V' a task holds, whole
   static constexpr Index task_rows = 64 / tile_rows * tile_rows;  ///< C_in of a task of weights
@@ -46,85 +46,135 @@ struct Tiling {
   PixelWalk at(Index tile) const { return {tile, rows, columns}; }
 };
 
-/// Where the 36 planes (tiles, columns) of a block lie, in whole packs. By itself it takes odd
+/// Where the 36 planes (rows, columns) of a block lie, in whole packs. By itself it takes odd
 /// strides, which keep the planes of one tile out of each other's cache sets.
-template <class T>
+template <class U>
 struct Planes {
-  T* data;
+  static constexpr Index width = simd::width<Sum<U>>, gap = cache_line<U>;
+
+  U* data;
   Index row, plane;                      ///< strides
-  Index pack = simd::width<T>;           ///< from one pack of a row to the next
+  Index pack = width;                    ///< from one pack of a row to the next
   Index row_packs = (row - gap) / pack;  ///< those past the columns are zero
 
-  static constexpr Index gap = cache_line<T>;
-  static Index row_stride(Index columns) {
-    constexpr Index width = panel_width<T, packs>;
-    return (columns + width - 1) / width * width + gap;
+  static Index row_stride(Index columns) { return (columns + width - 1) / width * width + gap; }
+  static Index size(Index rows, Index columns) {
+    return products * (rows * row_stride(columns) + gap) + gap;
   }
-  static Index size(Index tiles, Index columns) {
-    return products * (tiles * row_stride(columns) + gap) + gap;
-  }
-  Planes(T* memory, Index tiles, Index columns)
-      : data(memory), row(row_stride(columns)), plane(tiles * row + gap) {}
-  Planes(T* memory, Index row_step, Index plane_step, Index pack_step, Index packs_of_row)
+  Planes(U* memory, Index rows, Index columns)
+      : data(memory), row(row_stride(columns)), plane(rows * row + gap) {}
+  Planes(U* memory, Index row_step, Index plane_step, Index pack_step, Index packs_of_row)
       : data(memory), row(row_step), plane(plane_step), pack(pack_step), row_packs(packs_of_row) {}
-  T* at(Index product, Index tile) const {
-    assert(product >= 0 && product < products && tile >= 0);
-    return data + product * plane + tile * row;
+  U* at(Index product, Index place) const {
+    assert(product >= 0 && product < products && place >= 0);
+    return data + product * plane + place * row;
   }
 };
 
-/// Writes the planes of tiles [first, first + count) from maps of C channels: a tile's patch of
-/// Transform::from pixels square begins at four times its place, less the padding; what lies
-/// outside is zero. What the tile to the right sees besides is prefetched meanwhile: a patch's rows
-/// are too many streams for the machine to foresee.
-template <class Transform, class T>
-void fill_planes(const T* x, const MapExtent& map, Index C, const Padding& padding,
-                 const Tiling& tiling, Index first, Index count, const Planes<T>& planes) {
-  constexpr Index from = Transform::from, width = simd::width<T>, together = 4;
+/// What the two values of a pair belong to.
+enum class PairOf {
+  channels,  ///< of a tile, neighbours: the terms of a convolution's sums
+  tiles,     ///< of a channel, neighbours: the terms of its weight gradient's sums
+};
+
+/// The Size x Size pixels of C channels that a tile sees; those outside of the map are zero.
+template <class T, int Size>
+struct Patch {
+  const T* pixels[Size][Size];
+  Index C;
+
+  /// Of the tile `at`; begins at four times its place, less the padding. What the tile to the right
+  /// sees besides is prefetched: a patch's rows are too many streams for the machine to foresee.
+  Patch(const T* x, const MapExtent& map, Index channels, const Padding& padding,
+        const PixelWalk& at, const T* zeros)
+      : C(channels) {
+    const Index top = at.h * outputs - padding.top, left = at.w * outputs - padding.left;
+    Index column[Size];
+    for (Index j = 0; j < Size; ++j) column[j] = map.stored_column(left + j) * C;
+    const Index ahead = map.stored_column(std::min(left + Size, map.W)) * C,
+                ahead_end = map.stored_column(std::min(left + Size + outputs, map.W)) * C;
+    for (Index i = 0; i < Size; ++i) {
+      const bool row_inside = map.has_row(top + i);
+      const T* row = x + (at.n * map.in_H + map.stored_row(top + i)) * map.in_W * C;
+      for (Index j = 0; j < Size; ++j)
+        pixels[i][j] = row_inside && map.has_column(left + j) ? row + column[j] : zeros;
+      if (row_inside)
+        for (Index k = ahead; k < ahead_end; k += cache_line<T>) __builtin_prefetch(row + k);
+    }
+  }
+
+  /// Calls write(i, j, pack) for the transformed values of a pack of channels from c on.
+  template <class Transform, class Write>
+  void transform_pack(Index c, const Write& write) const {
+    constexpr Index width = simd::width<T>;
+    const bool whole = c + width <= C;
+    transform<Transform>(
+        [&](int i, int j) {
+          const T* from = pixels[i][j] + c;
+          return whole ? simd::load(from) : simd::load_partial(from, C - c);
+        },
+        write);
+  }
+};
+
+/// Writes the planes of tiles [first, first + count) from maps of C channels; a row is a tile, or
+/// two of them if pairs are of tiles. A missing second value is zero.
+template <class Transform, PairOf Paired = PairOf::channels, class U>
+void fill_planes(const Sum<U>* x, const MapExtent& map, Index C, const Padding& padding,
+                 const Tiling& tiling, Index first, Index count, const Planes<U>& planes) {
+  using T = Sum<U>;
+  using P = simd::Pack<T>;
+  constexpr Index width = simd::width<T>, terms = terms_of_unit<U>, together = 4;
+  constexpr Index row_tiles = Paired == PairOf::tiles ? terms : 1, row_terms = terms / row_tiles;
   Scratch<T> zeros(C);
   std::fill_n(zeros.data(), C, T(0));
   parallel_for((count + together - 1) / together, [&](Index task) {
-    const Index begin = task * together, end = std::min(begin + together, count);
-    PixelWalk at = tiling.at(first + begin);
-    for (Index tile = begin; tile < end; ++tile, at.next()) {
-      const T* source[from][from];
-      const Index top = at.h * outputs - padding.top, left = at.w * outputs - padding.left;
-      Index column[from];
-      for (Index j = 0; j < from; ++j) column[j] = map.stored_column(left + j) * C;
-      const Index ahead = map.stored_column(std::min(left + from, map.W)) * C,
-                  ahead_end = map.stored_column(std::min(left + from + outputs, map.W)) * C;
-      for (Index i = 0; i < from; ++i) {
-        const bool row_inside = map.has_row(top + i);
-        const T* row = x + (at.n * map.in_H + map.stored_row(top + i)) * map.in_W * C;
-        for (Index j = 0; j < from; ++j)
-          source[i][j] = row_inside && map.has_column(left + j) ? row + column[j] : zeros.data();
-        if (row_inside)
-          for (Index k = ahead; k < ahead_end; k += cache_line<T>) __builtin_prefetch(row + k);
+    const Index end = std::min((task + 1) * together, count);
+    PixelWalk at = tiling.at(first + task * together);
+    for (Index tile = task * together; tile < end; tile += row_tiles) {
+      const auto patch = [&] {
+        const Patch<T, Transform::from> here(x, map, C, padding, at, zeros.data());
+        at.next();
+        return here;
+      };
+      const auto one = patch();
+      const bool paired = tile + row_tiles <= end;
+      const auto two = row_tiles == 2 && paired ? patch() : one;
+      U* target = planes.at(0, tile / row_tiles);
+      Index pack = 0;
+      for (Index c = 0; c < C; c += row_terms * width, ++pack, target += planes.pack) {
+        if constexpr (terms == 1) {
+          one.template transform_pack<Transform>(c, [&](int i, int j, const P& v) {
+            simd::store(target + (i * inputs + j) * planes.plane, v);
+          });
+        } else {
+          P values[products];
+          one.template transform_pack<Transform>(
+              c, [&](int i, int j, const P& v) { values[i * inputs + j] = v; });
+          const auto write = [&](int i, const P& second) {
+            simd::store(target + i * planes.plane, Paired == PairOf::tiles
+                                                       ? simd::pair(values[i], second)
+                                                       : simd::neighbour_pairs(values[i], second));
+          };
+          const Index other = row_tiles == 2 ? c : c + width;
+          if (paired && other < C)
+            two.template transform_pack<Transform>(
+                other, [&](int i, int j, const P& v) { write(i * inputs + j, v); });
+          else
+            for (int i = 0; i < products; ++i) write(i, P(T(0)));
+        }
       }
-      T* target = planes.at(0, tile);
-      Index c = 0;
-      for (; c < C; c += width, target += planes.pack) {
-        const bool whole = c + width <= C;
-        transform<Transform, T>(
-            [&](int i, int j) {
-              const T* from_pixel = source[i][j] + c;
-              return whole ? simd::load(from_pixel) : simd::load_partial(from_pixel, C - c);
-            },
-            [&](int i, int j, const simd::Pack<T>& v) {
-              simd::store(target + (i * inputs + j) * planes.plane, v);
-            });
-      }
-      for (; c < planes.row_packs * width; c += width, target += planes.pack)
+      for (; pack < planes.row_packs; ++pack, target += planes.pack)
         for (int i = 0; i < products; ++i)
-          simd::store(target + i * planes.plane, simd::Pack<T>(T(0)));
+          simd::store(target + i * planes.plane, simd::broadcast(U{}));
     }
   });
 }
 
-/// Tiles of one block: as many as the shared cache holds, for `columns` columns in all.
-template <class T, class S>
+/// Tiles of one block: as many as the shared cache holds, for `columns` units of a tile in all.
+template <class U, class S>
 Index tiles_of_block(Index tiles, Index columns) {
-  const Index bytes = products * columns * Index{sizeof(T)};
+  const Index bytes = products * columns * Index{sizeof(U)};
   const Index fit = std::max(S::block_bytes / bytes / S::task_tiles, Index{1}) * S::task_tiles;
   const Index blocks = (tiles + fit - 1) / fit;
   const Index each = (tiles + blocks - 1) / std::max(blocks, Index{1});
