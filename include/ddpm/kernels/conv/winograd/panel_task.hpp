@@ -57,15 +57,11 @@ class PanelWeights {
             simd::store(v + i * v_plane + at, value);
           });
         } else {
-          simd::Pack<T> values[products];
-          const auto write = [&](int i, const simd::Pack<T>& second) {
-            simd::store(v + i * v_plane + at, simd::pair(values[i], second));
-          };
-          transform_filter(w, count, [&](int i, const simd::Pack<T>& first) { values[i] = first; });
-          if (term + 1 < C_in_)
-            transform_filter(w + w_.term, count, write);
-          else
-            for (int i = 0; i < products; ++i) write(i, simd::Pack<T>(T(0)));
+          simd::Pack<T> values[2][products] = {};
+          transform_filter_to(values[0], w, count);
+          if (term + 1 < C_in_) transform_filter_to(values[1], w + w_.term, count);
+          for (int i = 0; i < products; ++i)
+            simd::store(v + i * v_plane + at, simd::pair(values[0][i], values[1][i]));
         }
       }
     }
@@ -86,6 +82,9 @@ class PanelWeights {
           return count == simd::width<T> ? simd::load(from) : simd::load_partial(from, count);
         },
         [&](int i, int j, const simd::Pack<T>& value) { write(i * inputs + j, value); });
+  }
+  [[gnu::noinline]] void transform_filter_to(simd::Pack<T>* values, const T* w, Index count) const {
+    transform_filter(w, count, [&](int i, const simd::Pack<T>& value) { values[i] = value; });
   }
 };
 

@@ -115,6 +115,13 @@ struct Patch {
         },
         write);
   }
+
+  /// Writes them to `values`. A call of its own: pairs need it twice.
+  template <class Transform>
+  [[gnu::noinline]] void transform_pack_to(simd::Pack<T>* values, Index c) const {
+    transform_pack<Transform>(
+        c, [&](int i, int j, const simd::Pack<T>& v) { values[i * inputs + j] = v; });
+  }
 };
 
 /// Writes the planes of tiles [first, first + count) from maps of C channels; a row is a tile, or
@@ -148,20 +155,18 @@ void fill_planes(const Sum<U>* x, const MapExtent& map, Index C, const Padding& 
             simd::store(target + (i * inputs + j) * planes.plane, v);
           });
         } else {
-          P values[products];
-          one.template transform_pack<Transform>(
-              c, [&](int i, int j, const P& v) { values[i * inputs + j] = v; });
-          const auto write = [&](int i, const P& second) {
-            simd::store(target + i * planes.plane, Paired == PairOf::tiles
-                                                       ? simd::pair(values[i], second)
-                                                       : simd::neighbour_pairs(values[i], second));
-          };
+          P first_values[products], second_values[products];
+          one.template transform_pack_to<Transform>(first_values, c);
           const Index other = row_tiles == 2 ? c : c + width;
           if (paired && other < C)
-            two.template transform_pack<Transform>(
-                other, [&](int i, int j, const P& v) { write(i * inputs + j, v); });
+            two.template transform_pack_to<Transform>(second_values, other);
           else
-            for (int i = 0; i < products; ++i) write(i, P(T(0)));
+            std::fill_n(second_values, products, P(T(0)));
+          for (int i = 0; i < products; ++i)
+            simd::store(target + i * planes.plane,
+                        Paired == PairOf::tiles
+                            ? simd::pair(first_values[i], second_values[i])
+                            : simd::neighbour_pairs(first_values[i], second_values[i]));
         }
       }
       for (; pack < planes.row_packs; ++pack, target += planes.pack)

@@ -28,7 +28,7 @@ class TwoPlanes {
 
   /// Of tiles [first, first + count).
   void fill(const Window& g, View<const T> x, View<const T> dy, Index first, Index count) const {
-    constexpr auto of = PairOf::tiles;
+    constexpr auto of = terms_of_unit<U> == 1 ? PairOf::channels : PairOf::tiles;
     fill_planes<InputTransform<U>, of>(x.data, g.input(), x.shape.back(), g.padding, Tiling(g),
                                        first, count, u);
     fill_planes<OutputGradient<U>, of>(dy.data, MapExtent{g.OH, g.OW}, dy.shape.back(), {},
