@@ -351,3 +351,46 @@ TEST_CASE("image: a picture far longer than wide is fitted in little memory") {
     CHECK(io::fit_image(image, 7, 300).pixels.size() == 7 * 300);
   }
 }
+
+namespace {
+
+/// One pixel and channel of a picture resized to height x width: what it covers, by the triangle's
+/// weights, in one sum.
+double resized_pixel(const io::DecodedImage& image, Index height, Index width, Index h, Index w,
+                     Index c) {
+  const auto weight = [](Index place, Index from, Index to, Index i) {
+    const double step = double(from) / double(to);
+    return std::max(
+        0.0, 1 - std::abs((double(i) + 0.5) - (double(place) + 0.5) * step) / std::max(step, 1.0));
+  };
+  double sum = 0, weights = 0;
+  for (Index y = 0; y < image.height; ++y)
+    for (Index x = 0; x < image.width; ++x) {
+      const double both = weight(h, image.height, height, y) * weight(w, image.width, width, x);
+      sum += both * image.pixels[std::size_t((y * image.width + x) * image.channels + c)];
+      weights += both;
+    }
+  return sum / weights;
+}
+
+}  // namespace
+
+TEST_CASE("images: resized as by the triangle filter, smaller and larger") {
+  const Index sizes[][4] = {{4, 4, 2, 2}, {7, 5, 3, 4},   {3, 2, 9, 11}, {1, 1, 4, 3},
+                            {5, 9, 5, 9}, {31, 17, 1, 1}, {2, 13, 8, 5}, {40, 3, 7, 3}};
+  std::uint32_t state = 1;
+  for (const auto& [H, W, height, width] : sizes)
+    for (const Index C : {1, 3}) {
+      io::DecodedImage image{H, W, C, {}};
+      for (Index i = 0; i < H * W * C; ++i)
+        image.pixels.push_back(
+            static_cast<std::uint8_t>((state = state * 1664525 + 1013904223) >> 24));
+      const io::Bytes pixels = io::picture::resize(image.pixels, H, W, C, height, width);
+      REQUIRE(std::ssize(pixels) == height * width * C);
+      for (Index i = 0; i < height * width * C; ++i) {
+        const double expected =
+            resized_pixel(image, height, width, i / C / width, i / C % width, i % C);
+        CHECK(std::abs(pixels[std::size_t(i)] - expected) < 0.501);
+      }
+    }
+}

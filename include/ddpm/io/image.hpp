@@ -19,6 +19,7 @@
 #include "ddpm/io/picture/png.hpp"
 #include "ddpm/io/picture/png_writer.hpp"
 #include "ddpm/io/picture/pnm.hpp"
+#include "ddpm/io/picture/resize.hpp"
 #include "ddpm/io/stb.hpp"
 
 namespace ddpm::DDPM_ABI::io {
@@ -120,7 +121,7 @@ inline DecodedImage as_channels(const ImageInfo& info, Bytes pixels, Index chann
 }
 
 /// Pixels (r, g, b, alpha) over white, as `channels` channels.
-inline Bytes over_white(const stbi_uc* rgba, Index pixels, Index channels) {
+inline Bytes over_white(const std::uint8_t* rgba, Index pixels, Index channels) {
   Bytes result;
   result.reserve(static_cast<std::size_t>(pixels * channels));
   for (Index p = 0; p < pixels; ++p, rgba += 4) {
@@ -166,12 +167,12 @@ inline DecodedImage decode_image(const Bytes& bytes, Index channels, const std::
     return detail::as_channels(info, picture::decode_pnm({bytes, name}), channels);
   const bool alpha = info.channels == 2 || info.channels == 4;
   int width = 0, height = 0, in_file = 0;
-  const std::unique_ptr<stbi_uc, void (*)(void*)> pixels(
-      stbi_load_from_memory(bytes.data(), static_cast<int>(bytes.size()), &width, &height, &in_file,
-                            alpha ? 4 : static_cast<int>(channels)),
-      stbi_image_free);
+  const std::unique_ptr<std::uint8_t, void (*)(void*)> pixels(
+      stb::load(bytes.data(), static_cast<int>(bytes.size()), &width, &height, &in_file,
+                alpha ? 4 : static_cast<int>(channels)),
+      stb::free);
   if (pixels == nullptr) {
-    const std::string reason = stbi_failure_reason();
+    const std::string reason = stb::failure_reason();
     if (reason == "outofmem") throw std::bad_alloc();
     throw IoError(message(name, ": damaged picture (", reason, ")"));
   }
@@ -200,7 +201,8 @@ inline DecodedImage middle_of(const DecodedImage& image, Index height, Index wid
 
 }  // namespace detail
 
-/// The picture resized so that it covers height x width, then cropped to its middle.
+/// The picture resized so that it covers height x width (bilinear, over all pixels that a new one
+/// covers, as Pillow and torchvision do when they shrink), then cropped to its middle.
 /// Throws PreconditionError unless both are 1 to 16384 and the picture has pixels.
 inline DecodedImage fit_image(const DecodedImage& image, Index height, Index width) {
   require(height >= 1 && width >= 1 && height <= 16384 && width <= 16384, "fit_image: to ", height,
@@ -220,20 +222,9 @@ inline DecodedImage fit_image(const DecodedImage& image, Index height, Index wid
       std::max(double(height) / double(image.height), double(width) / double(image.width));
   const Index tall = std::max(height, Index(std::llround(double(image.height) * factor)));
   const Index wide = std::max(width, Index(std::llround(double(image.width) * factor)));
-  DecodedImage resized{tall, wide, image.channels,
-                       Bytes(static_cast<std::size_t>(tall * wide * image.channels))};
-  const auto narrow = [](Index value) { return static_cast<int>(value); };
-#ifdef STBIR_INCLUDE_STB_IMAGE_RESIZE2_H
-  const auto layout = image.channels == 1 ? STBIR_1CHANNEL : STBIR_RGB;
-  const bool done = stbir_resize_uint8_linear(image.pixels.data(), narrow(image.width),
-                                              narrow(image.height), 0, resized.pixels.data(),
-                                              narrow(wide), narrow(tall), 0, layout) != nullptr;
-#else
-  const bool done = stbir_resize_uint8(image.pixels.data(), narrow(image.width),
-                                       narrow(image.height), 0, resized.pixels.data(), narrow(wide),
-                                       narrow(tall), 0, narrow(image.channels)) == 1;
-#endif
-  if (!done) throw std::bad_alloc();
+  const DecodedImage resized{
+      tall, wide, image.channels,
+      picture::resize(image.pixels, image.height, image.width, image.channels, tall, wide)};
   return detail::middle_of(resized, height, width);
 }
 

@@ -1,7 +1,28 @@
-// The one place that includes stb, private to each translation unit. Formats: PNG, JPEG, BMP, GIF.
+// The one place that includes stb, which decodes PNG, JPEG, BMP and GIF: a copy of our own, in a
+// namespace, private to each translation unit. A program may use another copy, before or after.
 //
 // SPDX-License-Identifier: MIT
 #pragma once
+
+// What stb includes, outside of the namespace.
+#include "ddpm/core/intrinsics.hpp"
+
+#include <assert.h>
+#include <limits.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#include "ddpm/io/stb/set_aside.hpp"
+#include "ddpm/version.hpp"
 
 #define STB_IMAGE_STATIC
 #define STB_IMAGE_IMPLEMENTATION
@@ -16,8 +37,6 @@
 #if defined(__aarch64__)
 #define STBI_NEON  // as on x86, what overflows in a damaged JPEG then wraps
 #endif
-#define STB_IMAGE_RESIZE_STATIC
-#define STB_IMAGE_RESIZE_IMPLEMENTATION
 
 #if defined(__GNUC__)
 #pragma GCC diagnostic push
@@ -28,12 +47,18 @@
 #pragma GCC diagnostic ignored "-Wunused-but-set-variable"
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers"
 #endif
+namespace ddpm::DDPM_ABI::io::stb {
 #include <stb_image.h>
-#if __has_include(<stb_image_resize2.h>)
-#include <stb_image_resize2.h>
-#else
-#include <stb_image_resize.h>
-#endif
+
+inline stbi_uc* load(const stbi_uc* bytes, int size, int* width, int* height, int* in_file,
+                     int channels) {
+  return stbi_load_from_memory(bytes, size, width, height, in_file, channels);
+}
+inline void free(void* pixels) { stbi_image_free(pixels); }
+inline const char* failure_reason() { return stbi_failure_reason(); }
+}  // namespace ddpm::DDPM_ABI::io::stb
 #if defined(__GNUC__)
 #pragma GCC diagnostic pop
 #endif
+
+#include "ddpm/io/stb/put_back.hpp"
