@@ -3,7 +3,8 @@
 include(CMakePackageConfigHelpers)
 
 set(package_folder ${CMAKE_INSTALL_LIBDIR}/cmake/ddpm)
-install(TARGETS ddpm EXPORT ddpm-targets FILE_SET HEADERS DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(FILES cmake/compiled.cpp DESTINATION ${CMAKE_INSTALL_DATADIR}/ddpm)
+install(TARGETS ddpm ddpm_compiled EXPORT ddpm-targets FILE_SET HEADERS DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(EXPORT ddpm-targets NAMESPACE ddpm:: DESTINATION ${package_folder})
 configure_file(cmake/ddpm-config.cmake.in ddpm-config.cmake COPYONLY)
 write_basic_package_version_file(ddpm-config-version.cmake COMPATIBILITY SameMinorVersion

@@ -31,5 +31,9 @@
 #include "ddpm/train/checkpoint.hpp"
 #endif
 
+#if defined(DDPM_COMPILED) || defined(DDPM_COMPILE)
+#include "ddpm/compiled.hpp"
+#endif
+
 #pragma pop_macro("max")
 #pragma pop_macro("min")

@@ -23,6 +23,7 @@ build_and_run() { # WAY OPTION...
   configure "$way" -DWAY="$way" "$@" >/dev/null
   "$cmake" --build "$way" >/dev/null
   "$way/plain" && "$way/pictures"
+  [ ! -e "$way/compiled" ] || "$way/compiled"
   echo "$way ok"
 }
 

@@ -1,0 +1,2 @@
+#define DDPM_COMPILE
+#include "compiled.hpp"
