@@ -35,6 +35,8 @@
 #endif
 #ifdef __linux__
 #include <sys/mman.h>
+#elif defined(_WIN32)
+#include <malloc.h>
 #endif
 
 namespace ddpm::DDPM_ABI {
@@ -93,6 +95,9 @@ inline void unpoison([[maybe_unused]] Header* block) {
 /// Memory of the system, its inside in pages of 2 MB where the system has them: the processor then
 /// finds addresses without a walk through tables. Null if there is none.
 inline void* from_system(std::size_t bytes) {
+#ifdef _WIN32
+  return ::_aligned_malloc(bytes, alignment);
+#else
   void* block = std::aligned_alloc(alignment, bytes);
 #ifdef __linux__
   constexpr std::uintptr_t huge = std::uintptr_t{1} << 21;
@@ -103,6 +108,15 @@ inline void* from_system(std::size_t bytes) {
     madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
 #endif
   return block;
+#endif
+}
+
+inline void to_system(void* block) {
+#ifdef _WIN32
+  ::_aligned_free(block);
+#else
+  std::free(block);
+#endif
 }
 
 class Pool {
@@ -140,7 +154,7 @@ class Pool {
         Header* block = std::exchange(list, list->next);
         statistics_.bytes_touched -= block->touched;
         unpoison(block);
-        std::free(block);
+        to_system(block);
       }
     statistics_.bytes_cached = 0;
   }

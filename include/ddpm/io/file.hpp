@@ -3,14 +3,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <fcntl.h>
-#include <pthread.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <cerrno>
-#include <csignal>
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
@@ -21,6 +14,7 @@
 #include <vector>
 
 #include "ddpm/core/error.hpp"
+#include "ddpm/io/system.hpp"
 
 namespace ddpm::DDPM_ABI::io {
 
@@ -39,12 +33,12 @@ class Descriptor {
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;
   ~Descriptor() {
-    if (descriptor_ >= 0) ::close(descriptor_);
+    if (descriptor_ >= 0) system::close(descriptor_);
   }
 
   int get() const { return descriptor_; }
   /// Closes now; false if that fails.
-  bool close() { return ::close(std::exchange(descriptor_, -1)) == 0; }
+  bool close() { return system::close(std::exchange(descriptor_, -1)); }
 
  private:
   int descriptor_;
@@ -56,17 +50,17 @@ class Descriptor {
 /// Throws IoError with path and reason, also if the file is larger than `most` bytes.
 inline Bytes read_file(const std::filesystem::path& path,
                        std::size_t most = std::numeric_limits<std::size_t>::max()) {
-  const detail::Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  const detail::Descriptor file(system::open_to_read(path));
   if (file.get() < 0) detail::throw_errno("cannot open", path);
-  struct stat status {};
-  if (::fstat(file.get(), &status) != 0) detail::throw_errno("cannot read its size", path);
-  if (!S_ISREG(status.st_mode)) throw IoError(message(path.string(), ": not a regular file"));
-  if (static_cast<std::size_t>(status.st_size) > most)
+  system::FileStatus status;
+  if (!system::status(file.get(), status)) detail::throw_errno("cannot read its size", path);
+  if (!status.regular) throw IoError(message(path.string(), ": not a regular file"));
+  if (status.size > most)
     throw IoError(
-        message(path.string(), ": a file of ", status.st_size, " bytes, expected at most ", most));
-  Bytes bytes(static_cast<std::size_t>(status.st_size));
+        message(path.string(), ": a file of ", status.size, " bytes, expected at most ", most));
+  Bytes bytes(static_cast<std::size_t>(status.size));
   for (std::size_t done = 0; done < bytes.size();) {
-    const ssize_t got = ::read(file.get(), bytes.data() + done, bytes.size() - done);
+    const std::int64_t got = system::read(file.get(), bytes.data() + done, bytes.size() - done);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) detail::throw_errno("cannot read", path);
     if (got == 0)
@@ -78,38 +72,17 @@ inline Bytes read_file(const std::filesystem::path& path,
 
 namespace detail {
 
-/// write() that fails with EFBIG where a file grows past its limit, and not with the signal
-/// SIGXFSZ, which would end the process.
-inline ssize_t write_without_signal(int file, const void* data, std::size_t size) {
-  sigset_t file_size, before, pending;
-  sigemptyset(&file_size);
-  sigaddset(&file_size, SIGXFSZ);
-  sigpending(&pending);
-  const bool waited = sigismember(&pending, SIGXFSZ) == 1;  // somebody else's
-  pthread_sigmask(SIG_BLOCK, &file_size, &before);
-  const ssize_t put = ::write(file, data, size);
-  const int error = errno;
-  if (put < 0 && error == EFBIG && !waited) {
-    sigpending(&pending);
-    int signal = 0;
-    if (sigismember(&pending, SIGXFSZ) == 1) sigwait(&file_size, &signal);
-  }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  errno = error;
-  return put;
-}
-
 /// A temporary file in a folder, locked while its writer lives. What a writer that was killed left
 /// behind carries no lock: the next one takes its name.
 class TemporaryFile {
  public:
   /// Throws IoError that names `target`.
   TemporaryFile(const std::filesystem::path& folder, const std::filesystem::path& target)
-      : file_(create(folder, target)), lock_(::fcntl(file_.get(), F_DUPFD_CLOEXEC, 0)) {}
+      : file_(create(folder, target)), lock_(system::duplicate(file_.get())) {}
   TemporaryFile(const TemporaryFile&) = delete;
   TemporaryFile& operator=(const TemporaryFile&) = delete;
   ~TemporaryFile() {
-    if (!path_.empty()) ::unlink(path_.c_str());
+    if (!path_.empty()) system::remove(path_);
   }
 
   int get() const { return file_.get(); }
@@ -117,7 +90,7 @@ class TemporaryFile {
   bool close() { return file_.close(); }
   /// Gives it its name for good; false if that fails.
   bool rename(const std::filesystem::path& name) {
-    if (::rename(path_.c_str(), name.c_str()) != 0) return false;
+    if (!system::rename(path_, name)) return false;
     path_.clear();
     return true;
   }
@@ -127,14 +100,14 @@ class TemporaryFile {
     for (int i = 0; i < 1000; ++i) {
       path_ = folder / (".ddpm-" + std::to_string(i) + ".tmp");
       remove_if_left(path_);
-      const int file = ::open(path_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+      const int file = system::create(path_);
       if (file < 0 && errno == EEXIST) continue;  // another writer is at work
       if (file < 0) break;
-      struct stat status {};
-      const bool locked = ::flock(file, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
+      system::FileStatus status;
+      const bool locked = system::lock(file) || errno != EWOULDBLOCK;
       // Another writer may have taken it for left over before it was locked.
-      if (locked && ::fstat(file, &status) == 0 && status.st_nlink == 1) return file;
-      ::close(file);
+      if (locked && system::status(file, status) && status.links == 1) return file;
+      system::close(file);
     }
     const int error = errno;
     path_.clear();
@@ -144,13 +117,12 @@ class TemporaryFile {
 
   /// Removes a file whose writer is gone: nobody holds its lock.
   static void remove_if_left(const std::filesystem::path& path) {
-    const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
-    if (file.get() < 0 || ::flock(file.get(), LOCK_EX | LOCK_NB) != 0) return;
-    struct stat opened {
-    }, named{};
-    if (::fstat(file.get(), &opened) == 0 && ::stat(path.c_str(), &named) == 0 &&
-        opened.st_ino == named.st_ino && opened.st_dev == named.st_dev)
-      ::unlink(path.c_str());
+    const Descriptor file(system::open_itself(path));
+    if (file.get() < 0 || !system::lock(file.get())) return;
+    system::FileStatus opened, named;
+    if (system::status(file.get(), opened) && system::status(path, named) &&
+        opened.same_file(named))
+      system::remove(path);
   }
 
   std::filesystem::path path_;
@@ -171,11 +143,11 @@ class AtomicFile {
         target_(followed(path)),
         folder_(target_.has_parent_path() ? target_.parent_path() : std::filesystem::path(".")),
         file_(folder_, path) {
-    struct stat old {};
-    if (::stat(target_.c_str(), &old) != 0) return;
-    if (!S_ISREG(old.st_mode))
+    system::FileStatus old;
+    if (!system::status(target_, old)) return;
+    if (!old.regular)
       throw IoError(message(path_.string(), ": stands there and is not a regular file"));
-    if (::fchmod(file_.get(), old.st_mode & 07777) != 0)
+    if (!system::set_mode(file_.get(), old.mode))
       detail::throw_errno("cannot set the permissions of", path_);
   }
 
@@ -183,7 +155,7 @@ class AtomicFile {
   void write(const void* data, std::size_t size) {
     const auto* bytes = static_cast<const std::uint8_t*>(data);
     while (size > 0) {
-      const ssize_t put = detail::write_without_signal(file_.get(), bytes, size);
+      const std::int64_t put = system::write(file_.get(), bytes, size);
       if (put < 0 && errno == EINTR) continue;
       if (put < 0) detail::throw_errno("cannot write", path_);
       bytes += put;
@@ -193,20 +165,17 @@ class AtomicFile {
 
   /// Writes over bytes that are already there, from `offset` on. Throws IoError.
   void overwrite(std::size_t offset, const void* data, std::size_t size) {
-    if (::lseek(file_.get(), static_cast<off_t>(offset), SEEK_SET) < 0)
-      detail::throw_errno("cannot write", path_);
+    if (!system::seek(file_.get(), offset)) detail::throw_errno("cannot write", path_);
     write(data, size);
   }
 
   /// Throws IoError; an older file of that name is then untouched, unless the text says that the
   /// new one stands there.
   void commit() {
-    if (::fsync(file_.get()) != 0) detail::throw_errno("cannot flush", path_);
+    if (!system::flush(file_.get())) detail::throw_errno("cannot flush", path_);
     if (!file_.close()) detail::throw_errno("cannot close", path_);
     if (!file_.rename(target_)) detail::throw_errno("cannot name", path_);
-    // A folder that nobody may list cannot be flushed, nor can those of some file systems.
-    const detail::Descriptor folder(::open(folder_.c_str(), O_RDONLY | O_CLOEXEC));
-    if (folder.get() >= 0 && ::fsync(folder.get()) != 0 && errno != EINVAL && errno != ENOTSUP)
+    if (!system::flush_folder(folder_))
       detail::throw_errno(
           "the new file stands, but may be gone after a power failure; cannot flush its folder",
           path_);

@@ -3,11 +3,10 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <unistd.h>
-
 #include <cstdio>
 
 #include "ddpm/core/memory.hpp"
+#include "ddpm/io/system.hpp"
 
 namespace ddpm::DDPM_ABI {
 
@@ -31,13 +30,8 @@ inline std::string bytes_text(std::size_t count) {
 
 /// Bytes of memory that this process holds; where the system does not tell, those of its arrays.
 inline std::size_t process_bytes() {
-  std::size_t pages = 0, resident = 0;
-  if (std::FILE* file = std::fopen("/proc/self/statm", "r")) {
-    const bool read = std::fscanf(file, "%zu %zu", &pages, &resident) == 2;
-    std::fclose(file);
-    if (read) return resident * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-  }
-  return memory::statistics().bytes_touched;
+  const std::size_t resident = io::system::resident_bytes();
+  return resident > 0 ? resident : memory::statistics().bytes_touched;
 }
 
 }  // namespace ddpm::DDPM_ABI

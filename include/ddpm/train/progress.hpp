@@ -3,9 +3,6 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <sys/ioctl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -15,6 +12,7 @@
 #include <string_view>
 
 #include "ddpm/core/shape.hpp"
+#include "ddpm/io/system.hpp"
 
 namespace ddpm::DDPM_ABI {
 
@@ -70,14 +68,13 @@ class ProgressDisplay {
   /// True if a line can be written over there.
   static bool is_terminal(std::FILE* out) {
     const char* kind = std::getenv("TERM");
-    return ::isatty(::fileno(out)) == 1 && (kind == nullptr || std::string_view(kind) != "dumb");
+    return io::system::is_terminal(out) && (kind == nullptr || std::string_view(kind) != "dumb");
   }
 
   /// Characters of a line; a terminal may have been resized.
   std::size_t width() const {
-    winsize size{};
-    if (::ioctl(::fileno(out_), TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 80;
-    return size.ws_col;
+    const std::size_t columns = io::system::terminal_width(out_);
+    return columns > 0 ? columns : 80;
   }
 
   void print(Index done, double loss, double rate, double left) {
