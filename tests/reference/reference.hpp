@@ -16,14 +16,16 @@ namespace reference {
 using ddpm::Index;
 using ddpm::Tensor;
 
-/// Each value rounded to 8 bits of mantissa, to nearest, ties to even: bfloat16, for normal values.
+/// A value rounded to 8 bits of mantissa, to nearest, ties to even: bfloat16, for normal values.
+inline float bfloat16(float value) {
+  int exponent = 0;
+  const double mantissa = std::frexp(double(value), &exponent);
+  return float(std::ldexp(std::nearbyint(std::ldexp(mantissa, 8)), exponent - 8));
+}
+
 inline Tensor<float> bfloat16(const Tensor<float>& a) {
   Tensor<float> result(a.shape());
-  for (Index i = 0; i < a.size(); ++i) {
-    int exponent = 0;
-    const double mantissa = std::frexp(double(a[i]), &exponent);
-    result[i] = float(std::ldexp(std::nearbyint(std::ldexp(mantissa, 8)), exponent - 8));
-  }
+  for (Index i = 0; i < a.size(); ++i) result[i] = bfloat16(a[i]);
   return result;
 }
 

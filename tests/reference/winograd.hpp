@@ -11,11 +11,6 @@
 
 namespace reference {
 
-inline double rounded(double value) {
-  const Tensor<float> one({1}, float(value));
-  return double(bfloat16(one)[0]);
-}
-
 class Winograd {
  public:
   Winograd(double p, double q) {
@@ -42,50 +37,46 @@ class Winograd {
   /// conv(x) for x (N, H, W, C) and w (3, 3, C, O).
   Tensor<float> conv2d(const Tensor<float>& x, const Tensor<float>& w,
                        const ddpm::Padding& padding) const {
-    const Index N = x.dim(0), C = w.dim(2), O = w.dim(3);
-    Tensor<float> y({N, x.dim(1) + padding.top + padding.bottom - 2,
+    const Index C = w.dim(2), O = w.dim(3);
+    Tensor<float> y({x.dim(0), x.dim(1) + padding.top + padding.bottom - 2,
                      x.dim(2) + padding.left + padding.right - 2, O});
-    for (Index o = 0; o < O; ++o) {
-      std::vector<Square<6>> kernels;
-      for (Index c = 0; c < C; ++c) kernels.push_back(rounded_planes(filter, kernel(w, c, o)));
-      for_each_tile(y.shape(), [&](Index n, Index h, Index v) {
+    const auto inputs = planes(input, x, y.shape(), padding);
+    std::vector<Square<6>> kernels;
+    for (Index c = 0; c < C; ++c)
+      for (Index o = 0; o < O; ++o) kernels.push_back(rounded(sandwich(filter, kernel(w, c, o))));
+    std::size_t tile = 0;
+    for_each_tile(y.shape(), [&](Index n, Index h, Index v) {
+      for (Index o = 0; o < O; ++o) {
         Square<6> sum{};
-        for (Index c = 0; c < C; ++c) {
-          const auto tile =
-              rounded_planes(input, patch<6>(x, n, h - padding.top, v - padding.left, c));
-          for (std::size_t i = 0; i < 6; ++i)
-            for (std::size_t j = 0; j < 6; ++j)
-              sum[i][j] += tile[i][j] * kernels[std::size_t(c)][i][j];
-        }
+        for (Index c = 0; c < C; ++c)
+          add_product(inputs[tile + std::size_t(c)], kernels[std::size_t(c * O + o)], sum);
         const auto pixels = sandwich(output, sum);
         for (std::size_t i = 0; i < 4; ++i)
           for (std::size_t j = 0; j < 4; ++j)
             if (h + Index(i) < y.dim(1) && v + Index(j) < y.dim(2))
               y[at(y.shape(), n, h + Index(i), v + Index(j), o)] = float(pixels[i][j]);
-      });
-    }
+      }
+      tile += std::size_t(C);
+    });
     return y;
   }
 
   /// dw (3, 3, C, O) for x (N, H, W, C) and dy (N, OH, OW, O).
   Tensor<float> conv2d_dw(const Tensor<float>& dy, const Tensor<float>& x,
                           const ddpm::Padding& padding) const {
-    const Index C = x.dim(3), O = dy.dim(3);
-    Tensor<float> dw({3, 3, C, O});
-    for (Index c = 0; c < C; ++c)
-      for (Index o = 0; o < O; ++o) {
+    const std::size_t C = std::size_t(x.dim(3)), O = std::size_t(dy.dim(3));
+    Tensor<float> dw({3, 3, x.dim(3), dy.dim(3)});
+    const auto inputs = planes(input, x, dy.shape(), padding);
+    const auto slopes = planes(transposed(output), dy, dy.shape(), {});
+    for (std::size_t c = 0; c < C; ++c)
+      for (std::size_t o = 0; o < O; ++o) {
         Square<6> sum{};
-        for_each_tile(dy.shape(), [&](Index n, Index h, Index v) {
-          const auto tile =
-              rounded_planes(input, patch<6>(x, n, h - padding.top, v - padding.left, c));
-          const auto slope = rounded_planes(transposed(output), patch<4>(dy, n, h, v, o));
-          for (std::size_t i = 0; i < 6; ++i)
-            for (std::size_t j = 0; j < 6; ++j) sum[i][j] += tile[i][j] * slope[i][j];
-        });
+        for (std::size_t tile = 0; tile < inputs.size() / C; ++tile)
+          add_product(inputs[tile * C + c], slopes[tile * O + o], sum);
         const auto weights = sandwich(transposed(filter), sum);
         for (std::size_t i = 0; i < 3; ++i)
           for (std::size_t j = 0; j < 3; ++j)
-            dw[(Index(i * 3 + j) * C + c) * O + o] = float(weights[i][j]);
+            dw[Index(((i * 3 + j) * C + c) * O + o)] = float(weights[i][j]);
       }
     return dw;
   }
@@ -129,11 +120,27 @@ class Winograd {
     return result;
   }
 
-  template <std::size_t R, std::size_t C>
-  static Square<R> rounded_planes(const Matrix<R, C>& m, const Square<C>& square) {
-    auto result = sandwich(m, square);
-    for (auto& row : result)
-      for (double& value : row) value = rounded(value);
+  static Square<6> rounded(Square<6> square) {
+    for (auto& row : square)
+      for (double& value : row) value = double(bfloat16(float(value)));
+    return square;
+  }
+
+  static void add_product(const Square<6>& a, const Square<6>& b, Square<6>& sum) {
+    for (std::size_t i = 0; i < 6; ++i)
+      for (std::size_t j = 0; j < 6; ++j) sum[i][j] += a[i][j] * b[i][j];
+  }
+
+  /// For each tile of `tiled` and each channel of the map the rounded transform of what it sees.
+  template <std::size_t Size>
+  static std::vector<Square<6>> planes(const Matrix<6, Size>& m, const Tensor<float>& map,
+                                       const ddpm::Shape& tiled, const ddpm::Padding& padding) {
+    std::vector<Square<6>> result;
+    for_each_tile(tiled, [&](Index n, Index h, Index w) {
+      for (Index c = 0; c < map.dim(3); ++c)
+        result.push_back(
+            rounded(sandwich(m, patch<Size>(map, n, h - padding.top, w - padding.left, c))));
+    });
     return result;
   }
 
