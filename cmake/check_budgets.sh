@@ -18,6 +18,8 @@ int main() {
 }
 END
 
+{ echo '#define DDPM_COMPILED'; cat "$work/step.cpp"; } > "$work/step_compiled.cpp" # with ddpm::compiled
+
 # Processor seconds, the best of three, since the machine may be busy. The budgets are those of a machine on which a
 # yardstick takes so long: for an include, which is parsed, <Eigen/Core>; for a training step, which is mostly optimised,
 # a decomposition of Eigen's. On a slower machine they grow with it.
@@ -53,6 +55,7 @@ END
 status=0
 check include 3 400 parse 1.2 || status=1
 check step 10 700 optimise 6.3 || status=1
+check step_compiled 4 500 optimise 6.3 || status=1
 size=$(stat -c %s "$build/examples/train_mnist")
 echo "train_mnist: $size bytes (budget 5 MB)"
 [ "$size" -le 5000000 ] || status=1

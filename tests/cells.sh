@@ -42,7 +42,7 @@ program() {
 
 passed() {
   [ -n "$3" ] || { echo "$1: nothing was said to have passed"; exit 1; }
-  table+=$(printf '%-9s| %-62s| %s' "$1" "$2" "$3")$'\n'
+  table+=$(printf '%-9s| %-40s| %s' "$1" "$3" "${2//$work/build/cells}")$'\n'
 }
 
 processor_has() { grep -qw "$1" /proc/cpuinfo; }

@@ -45,6 +45,15 @@ cp -r "$root/include" copied
 ./plain
 echo "a copied folder ok"
 
+mkdir -p single/ddpm
+"$root/cmake/single_header.py" interop/diffusers interop/onnx train/metrics >single/ddpm/ddpm.hpp
+foreign=$(pkg-config --cflags ddpm-io | tr ' ' '\n' | grep -v "$moved" | sed 's/^-I/-isystem/') # all but our own
+# shellcheck disable=SC2046,SC2086
+"$compiler" -std=c++20 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror -Isingle $foreign \
+  "$here/pictures.cpp" $(pkg-config --libs ddpm-io) -o pictures
+./pictures
+echo "a single header ok"
+
 # Without a dependency, a project that asks politely goes on, and one that insists is told what is missing.
 expect() { # TEXT FOLDER OPTION...
   text=$1
