@@ -40,6 +40,9 @@ export PKG_CONFIG_PATH
 ./plain && ./pictures
 echo "pkg-config ok"
 
+grep -q "\"version\": \"$(pkg-config --modversion ddpm)\"" "$root/cmake/packaging/vcpkg/ddpm/vcpkg.json"
+cmp "$here/plain.cpp" "$root/cmake/packaging/conan/test_package/plain.cpp"
+
 cp -r "$root/include" copied
 "$compiler" -std=c++20 -Icopied $(pkg-config --cflags eigen3 xsimd) "$here/plain.cpp" -pthread -o plain
 ./plain
