@@ -55,7 +55,7 @@ Precision precision_of() {
   return std::is_same_v<T, float> ? matmul_precision() : Precision::float32;
 }
 
-/// Calls f.template operator()<U>() with the units of products of T at this thread's precision.
+/// Calls `f.template operator()<U>()` with the units of products of T at this thread's precision.
 template <class T, class F>
 void with_unit(const F& f) {
   if constexpr (std::is_same_v<T, float>)

@@ -36,8 +36,8 @@ inline constexpr Index panel_width = Packs* simd::width<Sum<U>>;
 template <class T>
 inline constexpr Index cache_line = 64 / Index{sizeof(T)};
 
-/// Calls f.template operator()<Packs>() with the panel width that wastes least on `columns`. Pairs
-/// have one width only: less is compiled, and what is narrow is not what takes time.
+/// Calls `f.template operator()<Packs>()` with the panel width that wastes least on `columns`.
+/// Pairs have one width only: less is compiled, and what is narrow is not what takes time.
 template <class U, class F>
 void with_panel_width(Index columns, F&& f) {
   if constexpr (terms_of_unit<U> == 1)
