@@ -8,6 +8,7 @@
 #include <cmath>
 #include <vector>
 
+#include "ddpm/core/shape.hpp"
 #include "ddpm/io/file.hpp"
 
 namespace ddpm::DDPM_ABI::io::picture {
