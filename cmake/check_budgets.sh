@@ -20,7 +20,7 @@ END
 
 { echo '#define DDPM_COMPILED'; cat "$work/step.cpp"; } > "$work/step_compiled.cpp" # with ddpm::compiled
 
-# Processor seconds, the best of three, since the machine may be busy. The budgets are those of a machine on which a
+# Processor seconds, the better of two, since the machine may be busy. The budgets are those of a machine on which a
 # yardstick takes so long: for an include, which is parsed, <Eigen/Core>; for a training step, which is mostly optimised,
 # a decomposition of Eigen's. On a slower machine they grow with it.
 printf '#include <Eigen/Core>\n' > "$work/parse.cpp"
@@ -44,7 +44,7 @@ def compile(name):
     if status != 0:
         sys.exit(f"{name}.cpp does not compile")
     return used.ru_utime + used.ru_stime, used.ru_maxrss / 1e3
-rounds = [(compile(name), compile(yardstick)) for _ in range(3)]  # in turn: machines change their pace
+rounds = [(compile(name), compile(yardstick)) for _ in range(2)]  # in turn: machines change their pace
 best, peak = min(own for own, _ in rounds)
 best_yardstick = min(other[0] for _, other in rounds)
 budget = float(seconds) * max(1, best_yardstick / float(usual))
