@@ -150,6 +150,7 @@
 #undef stbi_inline
 #undef stbi_lrot
 
+// NOLINTNEXTLINE(bugprone-reserved-identifier): the name is stb's
 #define stbi__unpremultiply_on_load_thread ddpm_stbi__unpremultiply_on_load_thread
 #define stbi_convert_iphone_png_to_rgb ddpm_stbi_convert_iphone_png_to_rgb
 #define stbi_convert_iphone_png_to_rgb_thread ddpm_stbi_convert_iphone_png_to_rgb_thread
