@@ -17,6 +17,7 @@
 #include "ddpm/nn/unet.hpp"
 #include "ddpm/train/trainer.hpp"
 
+// NOLINTBEGIN(bugprone-macro-parentheses): what the arguments are, types and a word
 // In each list, extern_ is the word `extern`, for a declaration, or nothing, for a definition.
 
 #define DDPM_COMPILED_KERNELS(extern_, T)                                                         \
@@ -87,6 +88,8 @@
   extern_ template Likelihood likelihood(const Network<T>&, const Scheduler<T>&, const Tensor<T>&, \
                                          const LikelihoodOptions&,                                 \
                                          const std::function<void(Index, Index)>&);
+
+// NOLINTEND(bugprone-macro-parentheses)
 
 #ifdef DDPM_COMPILE
 #define DDPM_EXTERN
