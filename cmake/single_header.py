@@ -18,10 +18,10 @@ def expanded(name, conditional):
     """The lines of a header with its includes in their places; `conditional` if they may not be compiled."""
     if name in whole:
         return
-    if not conditional:
-        whole.add(name)
     text = (include / name).read_text()
     once = "#pragma once" in text
+    if once and not conditional:
+        whole.add(name)
     macro = "DDPM_HAS_" + re.sub(r"\W", "_", name).upper()
     yield f"// {name}"
     if once:

@@ -54,6 +54,7 @@
                                                 const VariationalOptions&, View<T>);
 
 #define DDPM_COMPILED_OPS(extern_, T)                                                              \
+  extern_ template class Scheduler<T>;                                                             \
   extern_ template class Variable<T>;                                                              \
   extern_ template Variable<T> operator+(const Variable<T>&, const Variable<T>&);                  \
   extern_ template Variable<T> add_row(const Variable<T>&, const Variable<T>&);                    \
@@ -92,19 +93,16 @@
 // NOLINTEND(bugprone-macro-parentheses)
 
 #ifdef DDPM_COMPILE
-#define DDPM_EXTERN
+#define DDPM_COMPILED_EXTERN
 #else
-#define DDPM_EXTERN extern
+#define DDPM_COMPILED_EXTERN extern
 #endif
 
 namespace ddpm::DDPM_ABI {
 namespace kernels {
-DDPM_COMPILED_KERNELS(DDPM_EXTERN, float)
+DDPM_COMPILED_KERNELS(DDPM_COMPILED_EXTERN, float)
 }
-DDPM_COMPILED_OPS(DDPM_EXTERN, float)
-DDPM_EXTERN template class Scheduler<float>;
-DDPM_COMPILED_NETWORK(DDPM_EXTERN, float, UNet)
-DDPM_COMPILED_NETWORK(DDPM_EXTERN, float, TutorialUNet)
+DDPM_COMPILED_OPS(DDPM_COMPILED_EXTERN, float)
+DDPM_COMPILED_NETWORK(DDPM_COMPILED_EXTERN, float, UNet)
+DDPM_COMPILED_NETWORK(DDPM_COMPILED_EXTERN, float, TutorialUNet)
 }  // namespace ddpm::DDPM_ABI
-
-#undef DDPM_EXTERN

@@ -17,10 +17,10 @@ struct Tiles64 : Sizes {
 struct Tiles192 : Sizes {
   static constexpr Index task_tiles = 192 / kernels::tile_rows * kernels::tile_rows;
 };
-struct Terms32 : Sizes {
+struct Units32 : Sizes {
   static constexpr Index task_units = 32;
 };
-struct Terms128 : Sizes {
+struct Units128 : Sizes {
   static constexpr Index task_units = 128;
 };
 struct Block1MB : Sizes {
@@ -116,8 +116,8 @@ void few(benchmark::internal::Benchmark* benchmark) {
 BENCHMARK(forward<Sizes>)->Name("winograd/default")->Apply(layers);
 BENCHMARK(forward<Tiles64>)->Name("winograd/task_tiles:64")->Apply(layers);
 BENCHMARK(forward<Tiles192>)->Name("winograd/task_tiles:192")->Apply(layers);
-BENCHMARK(forward<Terms32>)->Name("winograd/task_units:32")->Apply(layers);
-BENCHMARK(forward<Terms128>)->Name("winograd/task_units:128")->Apply(layers);
+BENCHMARK(forward<Units32>)->Name("winograd/task_units:32")->Apply(layers);
+BENCHMARK(forward<Units128>)->Name("winograd/task_units:128")->Apply(layers);
 BENCHMARK(forward<Block1MB>)->Name("winograd/block_bytes:1M")->Apply(layers);
 BENCHMARK(forward<Block16MB>)->Name("winograd/block_bytes:16M")->Apply(layers);
 BENCHMARK(forward<Ahead12>)->Name("winograd/filters_ahead:12")->Apply(layers);

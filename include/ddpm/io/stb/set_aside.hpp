@@ -99,56 +99,7 @@
 #pragma push_macro("STB_IMAGE_STATIC")
 #undef STB_IMAGE_STATIC
 
-#undef FAST_BITS
-#undef STBI_NOTUSED
-#undef STBI__BYTECAST
-#undef STBI__CASE
-#undef STBI__COMBO
-#undef STBI__HDR_BUFLEN
-#undef STBI__IDCT_1D
-#undef STBI__MARKER_none
-#undef STBI__PNG_TYPE
-#undef STBI__RESTART
-#undef STBI__ZFAST_BITS
-#undef STBI__ZFAST_MASK
-#undef STBI__ZNSYMS
-#undef dct_bfly32o
-#undef dct_const
-#undef dct_interleave16
-#undef dct_interleave8
-#undef dct_long_mac
-#undef dct_long_mul
-#undef dct_pass
-#undef dct_rot
-#undef dct_trn16
-#undef dct_trn32
-#undef dct_trn64
-#undef dct_trn8_16
-#undef dct_trn8_32
-#undef dct_trn8_8
-#undef dct_wadd
-#undef dct_widen
-#undef dct_wsub
-#undef stbi__DNL
-#undef stbi__EOI
-#undef stbi__SOF
-#undef stbi__SOF_progressive
-#undef stbi__SOI
-#undef stbi__SOS
-#undef stbi__de_iphone_flag
-#undef stbi__div16
-#undef stbi__div4
-#undef stbi__err
-#undef stbi__errpf
-#undef stbi__errpuc
-#undef stbi__f2f
-#undef stbi__float2fixed
-#undef stbi__float2int
-#undef stbi__fsh
-#undef stbi__unpremultiply_on_load
-#undef stbi__vertically_flip_on_load
-#undef stbi_inline
-#undef stbi_lrot
+#include "ddpm/io/stb/forget.hpp"
 
 // NOLINTNEXTLINE(bugprone-reserved-identifier): the name is stb's
 #define stbi__unpremultiply_on_load_thread ddpm_stbi__unpremultiply_on_load_thread
