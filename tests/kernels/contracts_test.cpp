@@ -123,3 +123,31 @@ TEST_CASE("contracts: backward kernels name shapes that do not fit") {
   check_contract("column_sums", {{2, 3, 3, 8}, {8}},
                  [](const Views& v) { column_sums<float>(v[0], v[1]); }, {{0, 0}, {0, 1}, {0, 2}});
 }
+
+TEST_CASE("contracts: arrays without values are refused, or nothing happens") {
+  using namespace kernels;
+  const auto array = [](const Shape& shape) { return Tensor<float>(shape, 0.5F); };
+  for (const Shape& map : {Shape{1, 0, 3, 6}, Shape{1, 3, 0, 6}, Shape{2, 0, 0, 6}}) {
+    const Shape out{map[0], map[1], map[2], 2};
+    CHECK_THROWS_AS(attention_forward<float>(array(map), 1, array(out), {}), PreconditionError);
+    CHECK_THROWS_AS(
+        attention_backward<float>(array(out), array(map), array({map[0], 0, 2}), 1, array(map)),
+        PreconditionError);
+  }
+  CHECK_NOTHROW(concat_forward<float>(array({2, 0}), array({2, 0}), array({2, 0})));
+  CHECK_NOTHROW(concat_forward<float>(array({0, 2}), array({0, 3}), array({0, 5})));
+  CHECK_NOTHROW(concat_backward<float>(array({0, 5}), 2, array({0, 2}), array({0, 3})));
+  CHECK_NOTHROW(add<float>(array({0}), array({0}), array({0})));
+  CHECK_NOTHROW(matmul_forward<float>(array({0, 5}), array({5, 4}), array({0, 4})));
+  CHECK_NOTHROW(softmax_forward<float>(array({0, 5}), array({0, 5})));
+}
+
+TEST_CASE("contracts: labels out of range are named, forward and backward") {
+  const Tensor<float> x({2, 3}, 0.5F), losses({2}, 1.0F);
+  for (const Index wrong : {-1, 3, 100}) {
+    const std::vector<Index> labels{0, wrong};
+    CHECK_THROWS_AS(kernels::cross_entropy_forward<float>(x, labels, losses), PreconditionError);
+    CHECK_THROWS_AS(kernels::cross_entropy_backward<float>(losses, x, labels, x.clone()),
+                    PreconditionError);
+  }
+}

@@ -252,10 +252,12 @@ class Safetensors {
     return result;
   }
 
-  /// Copies a tensor, converted to T, to one of its shape.
+  /// Copies a tensor, converted to T, to one of its shape. Throws IoError if there is no such
+  /// tensor, PreconditionError if the shape is another.
   template <class T>
   void read(const std::string& name, const Tensor<T>& result) const {
     const auto& stored = entry(name);
+    require_shape(name.c_str(), result.shape(), shape(name));
     const std::uint8_t* from = bytes_.data() + buffer_ + stored.offsets[0];
     const auto as_is = [](auto value) { return value; };
     if (stored.dtype == "F32")

@@ -38,8 +38,8 @@ struct HeadLayout {
 };
 
 inline void check_attention(const Shape& qkv, Index heads) {
-  require(qkv.rank() == 4 && qkv[3] % 3 == 0, "attention: qkv is ", qkv,
-          ", expected (N, H, W, 3 C)");
+  require(qkv.rank() == 4 && qkv[3] % 3 == 0 && qkv[1] * qkv[2] > 0, "attention: qkv is ", qkv,
+          ", expected (N, H, W, 3 C), at least one pixel");
   require(heads >= 1 && qkv[3] / 3 % heads == 0, "attention: ", qkv[3] / 3,
           " channels do not split into ", heads, " heads");
 }

@@ -22,6 +22,11 @@ double log_sum_exp(const T* row, Index count) {
   return largest + std::log(sum);
 }
 
+inline void check_label(Index n, Index label, Index K) {
+  require(label >= 0 && label < K, "cross_entropy: label ", n, " is ", label, ", expected 0 to ",
+          K - 1);
+}
+
 }  // namespace detail
 
 /// Writes losses (N) of logits x (N, ..., K) that are N rows of K, for N labels in [0, K).
@@ -33,8 +38,7 @@ void cross_entropy_forward(View<const T> x, std::span<const Index> labels, View<
           x.shape, " for ", labels.size(), " labels");
   for (Index n = 0; n < N; ++n) {
     const Index label = labels[static_cast<std::size_t>(n)];
-    require(label >= 0 && label < K, "cross_entropy: label ", n, " is ", label, ", expected 0 to ",
-            K - 1);
+    detail::check_label(n, label, K);
     losses[n] = static_cast<T>(detail::log_sum_exp(x.row(n), K) - double(x.row(n)[label]));
   }
 }
@@ -48,9 +52,11 @@ void cross_entropy_backward(View<const T> dlosses, View<const T> x, std::span<co
           x.shape, ", ", labels.size(), " labels, ", N, " gradients");
   require_shape("cross_entropy_backward: dx", dx.shape, x.shape);
   for (Index n = 0; n < N; ++n) {
+    const Index label = labels[static_cast<std::size_t>(n)];
+    detail::check_label(n, label, K);
     const double total = detail::log_sum_exp(x.row(n), K);
     for (Index k = 0; k < K; ++k) {
-      const double one = k == labels[static_cast<std::size_t>(n)] ? 1 : 0;
+      const double one = k == label ? 1 : 0;
       dx.row(n)[k] =
           static_cast<T>(double(dlosses[n]) * (std::exp(double(x.row(n)[k]) - total) - one));
     }

@@ -39,7 +39,9 @@ Variable<T> pointwise_conv2d(const Variable<T>& x, const Variable<T>& skip, cons
   require(s.rank() == 4 && r.rank() == 4 && s[0] == r[0] && s[1] == r[1] && s[2] == r[2],
           "pointwise_conv2d: x is ", s, " and skip is ", r,
           ", expected (N, H, W, A) and (N, H, W, B)");
-  const Index A = s[3], B = r[3], C_out = w.shape().back();
+  require(w.shape().rank() == 4, "pointwise_conv2d: w is ", w.shape(),
+          ", expected (1, 1, A + B, C)");
+  const Index A = s[3], B = r[3], C_out = w.dim(3);
   require_shape("pointwise_conv2d: w", w.shape(), {1, 1, A + B, C_out});
   const auto top = [=](const Tensor<T>& rows) {
     return View<T>(rows.data(), rows.empty() ? Shape() : Shape{1, 1, A, C_out});

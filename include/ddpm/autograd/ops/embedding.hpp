@@ -12,6 +12,7 @@ namespace ddpm::DDPM_ABI {
 /// Throws PreconditionError if the table is no matrix or a number is not in [0, K).
 template <class T>
 Variable<T> embedding(const Variable<T>& table, std::span<const Index> rows) {
+  require(table.shape().rank() == 2, "embedding: table is ", table.shape(), ", expected (K, C)");
   Tensor<T> y({static_cast<Index>(rows.size()), table.shape().back()});
   kernels::embedding_forward<T>(table.value(), rows, y);
   const auto backward = [table, kept = PooledVector<Index>(rows.begin(), rows.end())](

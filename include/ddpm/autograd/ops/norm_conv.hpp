@@ -1,4 +1,4 @@
-// Group normalisation and the convolution that alone reads its result.
+// Group normalisation and the convolution that is the only one to read its result.
 //
 // SPDX-License-Identifier: MIT
 #pragma once

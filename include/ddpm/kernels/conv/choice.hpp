@@ -14,7 +14,7 @@ namespace ddpm::DDPM_ABI {
 
 enum class ConvAlgorithm {
   automatic,  ///< Winograd's F(4x4, 3x3) where it pays, see kernels::winograd_pays()
-  direct,     ///< always direct: about ten times smaller rounding errors, up to three times slower
+  direct,     ///< never Winograd: about ten times smaller rounding errors, up to three times slower
 };
 template <>
 inline constexpr auto enum_names<ConvAlgorithm> = named<ConvAlgorithm>("automatic", "direct");

@@ -27,7 +27,7 @@ struct Padding {
 struct ConvGeometry {
   Index stride = 1;
   Padding padding;
-  Index height = 0, width = 0;  ///< at least the input's; 0: the input's own
+  Index height = 0, width = 0;  ///< both at least the input's; both 0: the input's own
 
   bool enlarges() const { return height != 0 || width != 0; }
 };
