@@ -16,7 +16,8 @@
 
 namespace ddpm::DDPM_ABI {
 
-/// The caller broke a documented contract; thrown before any work starts.
+/// The caller broke a documented contract; thrown before any work starts,
+/// but for a value among many (a label, say) that does not fit.
 struct PreconditionError : std::invalid_argument {
   using std::invalid_argument::invalid_argument;
 };
@@ -26,7 +27,7 @@ struct IoError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// A loss, gradient or weight is infinite or not a number.
+/// A loss, gradient, weight or sample is infinite or not a number.
 struct NonFiniteError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };

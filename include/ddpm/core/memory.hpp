@@ -2,7 +2,8 @@
 //
 // Freed blocks go to a free list of their size class and are handed out again, so that a training
 // step of a fixed shape takes nothing from the system after the first: no page faults, no cold
-// memory. A size class wastes at most one eighth. Blocks go back to the system only in trim().
+// memory. A block of 512 bytes or more wastes at most one eighth. Blocks go back to the system only
+// in trim().
 //
 // SPDX-License-Identifier: MIT
 #pragma once

@@ -34,7 +34,7 @@ inline Precision matmul_precision() { return detail::precision; }
 
 /// Sets it, for the current scope and the tasks of its parallel_for calls. Has no say in products
 /// of doubles. A backward pass takes the precision that is set when it runs; that of attention, and
-/// of group norm and a convolution as one op, is that of the forward pass.
+/// of ops that are fused for AMX (norm_conv2d, residual blocks), is that of the forward pass.
 class PrecisionScope : detail::Scoped<Precision> {
  public:
   explicit PrecisionScope(Precision precision) : Scoped(detail::precision, precision) {}

@@ -2,8 +2,8 @@
 // numbers: as easy as 1, 2, 3").
 //
 // A generator is three integers: seed (the key), stream and position (together the counter). Any
-// position of any stream is reached at once, so results depend on no order of work, and exact
-// resume is a matter of those integers. Normal numbers by Box-Muller, in double whatever T is.
+// stream is reached at once, so results depend on no order of work. Normal numbers by Box-Muller,
+// in double whatever T is.
 //
 // SPDX-License-Identifier: MIT
 #pragma once

@@ -1,8 +1,9 @@
 // Scratch<T>: memory of a kernel for the current scope.
 //
-// Outside of parallel_for it comes from the recycled blocks of memory.hpp. Inside, each thread has
-// an arena, a stack of bytes. When a task wants more than any task before it, arenas of that size
-// are made for all threads at once: whichever thread gets which task later, none has to grow.
+// Outside of parallel_for it comes from the recycled blocks of memory.hpp. Inside one that several
+// threads work on, each thread has an arena, a stack of bytes. When a task wants more than any task
+// before it, arenas of that size are made for all threads at once: whichever thread gets which task
+// later, none has to grow.
 //
 // SPDX-License-Identifier: MIT
 #pragma once

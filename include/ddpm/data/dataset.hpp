@@ -2,10 +2,11 @@
 // number i of them. Data larger than memory, files that are decoded when asked for, and a user's
 // own source all go through the same Loader.
 //
-//   struct Noise {  // a data set of its own kind
-//     Index size() const { return 1000; }
+//   struct Stripes {  // a data set of its own kind
+//     Index size() const { return 8; }
 //     Shape image_shape() const { return {8, 8, 1}; }
-//     void read(Index i, View<float> image) const { Rng rng(1, i); fill_normal<float>(image, rng);
+//     void read(Index i, View<float> image) const {
+//       for (Index p = 0; p < 64; ++p) image[p] = p % 8 == i ? 1 : -1;
 //     }
 //   };
 //

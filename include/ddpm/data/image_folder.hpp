@@ -27,7 +27,8 @@ struct FolderContents {
   std::vector<std::filesystem::path> pictures;  ///< sorted
   std::map<std::string, Index> left_out;        ///< how many files or folders, by the reason
 
-  /// "159 pictures; left out: 3 .webp (this format is not read), 1 damaged"
+  /// "159 pictures; left out: 3 .webp (this format is not read), 1 damaged (the
+  /// first: ...)"
   std::string summary() const {
     std::string text = message(pictures.size(), " pictures");
     for (const auto& [reason, count] : left_out)
@@ -108,8 +109,8 @@ class ImageFolder {
  public:
   static constexpr bool reads_slowly = true;
 
-  /// Reads every picture's header; with skip_damaged decodes every picture.
-  /// Throws IoError if there is no picture, or one's header is none (unless skipped);
+  /// Looks through every picture's file (see io::image_info); with skip_damaged decodes every one.
+  /// Throws IoError if there is no picture, or one is damaged (unless skipped);
   /// PreconditionError if an option is out of range.
   explicit ImageFolder(const std::filesystem::path& folder, const ImageFolderOptions& options = {})
       : options_(options) {

@@ -34,7 +34,7 @@ inline constexpr auto enum_names<BetaSchedule> = named<BetaSchedule>("linear", "
                                                                      "warmup50", "jsd", "cosine",
                                                                      "sigmoid", "custom");
 
-/// True for the formulas that go from beta_start to beta_end.
+/// True for the schedules that beta_start, beta_end or both belong to.
 inline bool has_range(BetaSchedule schedule) {
   return schedule != BetaSchedule::jsd && schedule != BetaSchedule::cosine &&
          schedule != BetaSchedule::sigmoid;
@@ -81,7 +81,7 @@ std::vector<double> betas_of(std::size_t T, const F& abar) {
 
 }  // namespace detail
 
-/// The betas of a schedule, T of them. The ends are looked at by those schedules that have them.
+/// The betas of a schedule, T of them. Those that have no ends (has_range()) do not use them.
 /// Throws PreconditionError unless 1 <= T <= 1,000,000 and both ends are in (0, 1); or if asked for
 /// custom betas, which have no formula.
 inline std::vector<double> make_betas(BetaSchedule schedule, Index timesteps,

@@ -169,7 +169,8 @@ std::vector<NoiseLevel> check_sampling(const D& denoiser, const Scheduler<T>& sc
 
 /// `count` images (count, H, W, C) in about [-1, 1], from noise.
 /// on_step(const SampleProgress<T>&) is called after every step of every batch.
-/// Throws PreconditionError as check_sampling() does.
+/// Throws PreconditionError as check_sampling() does; NonFiniteError as soon as a sample is not
+/// finite.
 template <class T, ShapedDenoiser<T> D>
 Tensor<T> sample(const D& denoiser, const Scheduler<T>& scheduler,
                  const SampleOptions& options = {},
@@ -187,7 +188,7 @@ Tensor<T> sample(const D& denoiser, const Scheduler<T>& scheduler,
 /// Images from x_t (N, H, W, C) at timestep t instead of from noise at T - 1: from a picture that
 /// add_noise() made noisy, a variation of it. options.steps are spread from t down, 0: all t + 1;
 /// options.count, height and width do not matter: x_t has its own.
-/// on_step as in sample(). Throws PreconditionError as sample() does, and if x_t is empty or t out
+/// on_step as in sample(). Throws as sample() does, and PreconditionError if x_t is empty or t out
 /// of range.
 template <class T, Denoiser<T> D>
 Tensor<T> sample_from(const D& denoiser, const Scheduler<T>& scheduler, const Tensor<T>& x_t,

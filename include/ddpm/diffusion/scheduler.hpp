@@ -104,7 +104,8 @@ class Scheduler : public NoiseSchedule {
   ///           variance is learned
   ///   x_t     (N, ...), for all samples the same t
   ///   z       standard normal noise, shaped as x_t; not looked at for t = 0, may be empty there
-  /// Throws PreconditionError if shapes disagree or t is out of range.
+  /// Throws PreconditionError if shapes disagree, t is out of range, or x_0 does not follow from
+  /// the prediction at t (of noise where no signal is left, say).
   StepOutput step(const Tensor<T>& output, Index t, const Tensor<T>& x_t,
                   const Tensor<T>& z) const {
     return step(output, t, t - 1, x_t, z);

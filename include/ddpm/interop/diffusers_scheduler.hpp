@@ -9,7 +9,7 @@
 
 namespace ddpm::DDPM_ABI::interop {
 
-/// What the sampler of a pipeline does, and from what.
+/// The noise schedule of a pipeline, and the sampler that draws with it.
 struct DiffusersScheduler {
   SchedulerConfig scheduler;
   SampleOptions sampling;

@@ -32,8 +32,8 @@ std::uint8_t to_byte(T pixel) {
 }
 
 /// Writes an image (H, W, C), C = 1 (grey) or 3 (RGB), pixels in [-1, 1], as PNG.
-/// Throws PreconditionError if the shape is another, IoError if the file cannot be written,
-/// std::bad_alloc.
+/// Throws PreconditionError if the shape is another, or a side has more than 32768 pixels; IoError
+/// if the file cannot be written, std::bad_alloc.
 template <class T>
 void write_image(const std::filesystem::path& path, const View<const T>& image) {
   require(image.shape.rank() == 3 && image.size() > 0 && (image.dim(2) == 1 || image.dim(2) == 3),
@@ -158,8 +158,8 @@ inline DecodedImage upright(DecodedImage image, int orientation) {
 
 /// Decodes PNG, JPEG, BMP, GIF (its first picture) or PNM to `channels` channels (1: grey, 3: RGB).
 /// 16 bits a channel become 8; what is transparent shows white; JPEGs are turned as their Exif
-/// orientation says. `name` stands in errors. Throws IoError as image_info() does, and if the
-/// picture is damaged.
+/// orientation says. `name` stands in errors. Throws PreconditionError for other numbers of
+/// channels, IoError as image_info() does, and if the picture is damaged.
 inline DecodedImage decode_image(const Bytes& bytes, Index channels, const std::string& name) {
   require(channels == 1 || channels == 3, "decode_image: ", channels, " channels, expected 1 or 3");
   const ImageInfo info = image_info(bytes, name);

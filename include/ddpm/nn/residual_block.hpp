@@ -27,7 +27,7 @@ struct ResidualBlock {
   std::optional<Conv2d<T>> shortcut;  ///< 1x1, where channels change
   double dropout_rate;
 
-  /// Throws PreconditionError if the groups divide one of the channel counts not.
+  /// Throws PreconditionError unless the groups divide both channel counts.
   ResidualBlock(Index in, Index out, const StageOptions& options, Rng& rng)
       : norm1(in, options.groups, options.norm_eps),
         conv1(Conv2d<T>::same3x3(in, out, rng)),

@@ -33,7 +33,7 @@ struct LearningRate {
   Index total_steps = 1;  ///< length of the cosine, the warm-up included
   Index start = 0;        ///< step at which the cosine begins (anew), at least 0
 
-  /// The rate of update `step`, counted from 0.
+  /// The rate of update `step`, counted from 0; with a cosine, of `start` or later.
   double at(Index step) const {
     const double s = static_cast<double>(step), warmup = static_cast<double>(warmup_steps);
     if (step < warmup_steps) return base * s / warmup;

@@ -13,10 +13,9 @@ namespace ddpm::DDPM_ABI {
 
 /// A copyable module whose copies share their parameters, with
 ///
-///   network(x, t, labels, rng)    the prediction for images x (N, H, W, C) at N timesteps t;
-///   labels
-///                                 are N classes or none, rng is that of dropout, or null: shaped
-///                                 as x, or of twice the channels where it tells the variance
+///   network(x, t, labels, rng)    the prediction for images x (N, H, W, C) at N timesteps t,
+///                                 shaped as x, or of twice the channels where it tells the
+///                                 variance; N labels or none; rng is that of dropout, or null
 ///   network.classes()             how many classes it knows, 0: none
 ///   network.sample_shape(count)   the shape (count, H, W, C) of images that it is made for
 ///

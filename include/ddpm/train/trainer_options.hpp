@@ -54,7 +54,7 @@ struct TrainerOptions {
   TimestepSampling timestep_sampling = TimestepSampling::uniform;
   double label_dropout = 0.1;    ///< share of labels hidden from the network, for guidance; [0, 1]
   bool horizontal_flip = false;  ///< mirror images at random
-  std::uint64_t seed = 0;        ///< of data order, timesteps, noise, dropout
+  std::uint64_t seed = 0;        ///< of data order, flips, timesteps, noise, hidden labels, dropout
   optim::AdamOptions adam = {};
   Precision precision = matmul_precision();  ///< of products; weights and moments stay T
   // What follows is no part of the run's description: it may be another when the run goes on.

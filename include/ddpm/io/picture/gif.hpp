@@ -1,4 +1,4 @@
-// A strict look at a GIF (GIF89a) before a decoder sees it, as far as its first picture.
+// A strict look at a GIF (GIF87a and GIF89a) before a decoder sees it, as far as its first picture.
 //
 // SPDX-License-Identifier: MIT
 #pragma once
