@@ -3,6 +3,16 @@
 #   DDPM_IO_LIBRARIES    stb, zlib and nlohmann/json for ddpm::io, or empty if one of them is missing
 #   DDPM_MISSING         what the library itself cannot do without and is not there, in words
 #   DDPM_IO_MISSING      the same of ddpm::io
+# MPI is looked for only by ddpm_add_mpi(). Where DDPM_FETCH is on, headers that are not installed are fetched, each at a
+# commit whose hash stands here.
+
+# ddpm_fetch(NAME REPOSITORY COMMIT): its sources are then in ddpm_NAME_SOURCE_DIR, and none of its targets are made.
+macro(ddpm_fetch name repository commit)
+  message(STATUS "ddpm: ${name} is not installed and is taken from ${repository}")
+  include(FetchContent)
+  FetchContent_Declare(ddpm_${name} GIT_REPOSITORY ${repository} GIT_TAG ${commit} SOURCE_SUBDIR none)
+  FetchContent_MakeAvailable(ddpm_${name})
+endmacro()
 
 set(DDPM_MISSING "")
 set(DDPM_IO_MISSING "")
@@ -12,6 +22,11 @@ if(NOT TARGET Threads::Threads)
   list(APPEND DDPM_MISSING "threads")
 endif()
 find_package(Eigen3 3.4 QUIET NO_MODULE)
+if(NOT TARGET Eigen3::Eigen AND DDPM_FETCH)
+  ddpm_fetch(eigen https://gitlab.com/libeigen/eigen.git 3147391d946bb4b6c68edd901f2add6ac1f31f8c) # 3.4.0
+  add_library(Eigen3::Eigen INTERFACE IMPORTED GLOBAL)
+  target_include_directories(Eigen3::Eigen INTERFACE ${ddpm_eigen_SOURCE_DIR})
+endif()
 if(NOT TARGET Eigen3::Eigen)
   list(APPEND DDPM_MISSING "Eigen 3.4 or newer (Debian: libeigen3-dev)")
 endif()
@@ -29,6 +44,11 @@ if(NOT TARGET ddpm::xsimd)
     endif()
   endforeach()
 endif()
+if(NOT TARGET ddpm::xsimd AND DDPM_FETCH)
+  ddpm_fetch(xsimd https://github.com/xtensor-stack/xsimd.git 1f8dd9c8e162968d9b4ff0251c56d431b8777f36) # 13.2.0
+  add_library(ddpm::xsimd INTERFACE IMPORTED GLOBAL)
+  target_include_directories(ddpm::xsimd INTERFACE ${ddpm_xsimd_SOURCE_DIR}/include)
+endif()
 if(NOT TARGET ddpm::xsimd)
   list(APPEND DDPM_MISSING "xsimd 8.1 or newer (Debian: libxsimd-dev)")
 endif()
@@ -38,6 +58,16 @@ find_package(ZLIB QUIET)
 find_package(nlohmann_json QUIET)
 find_path(DDPM_STB_INCLUDE_DIR stb_image.h PATH_SUFFIXES stb)
 mark_as_advanced(DDPM_STB_INCLUDE_DIR)
+if(NOT nlohmann_json_FOUND AND DDPM_FETCH)
+  ddpm_fetch(json https://github.com/nlohmann/json.git 9cca280a4d0ccf0c08f47a99aa71d1b0e52f8d03) # 3.11.3
+  add_library(nlohmann_json::nlohmann_json INTERFACE IMPORTED GLOBAL)
+  target_include_directories(nlohmann_json::nlohmann_json INTERFACE ${ddpm_json_SOURCE_DIR}/include)
+  set(nlohmann_json_FOUND TRUE)
+endif()
+if(NOT DDPM_STB_INCLUDE_DIR AND DDPM_FETCH)
+  ddpm_fetch(stb https://github.com/nothings/stb.git 31c1ad37456438565541f4919958214b6e762fb4) # April 2026
+  set(DDPM_STB_INCLUDE_DIR ${ddpm_stb_SOURCE_DIR})
+endif()
 if(NOT ZLIB_FOUND)
   list(APPEND DDPM_IO_MISSING "zlib (Debian: zlib1g-dev)")
 endif()
@@ -64,5 +94,18 @@ macro(ddpm_add_io)
     add_library(ddpm::io INTERFACE IMPORTED GLOBAL)
     target_compile_definitions(ddpm::io INTERFACE DDPM_WITH_IO=1)
     target_link_libraries(ddpm::io INTERFACE ddpm::ddpm ${DDPM_IO_LIBRARIES})
+  endif()
+endmacro()
+
+# Makes ddpm::mpi, for ddpm/distributed/mpi.hpp, where MPI is found.
+macro(ddpm_add_mpi)
+  if(NOT TARGET ddpm::mpi)
+    find_package(MPI QUIET COMPONENTS CXX)
+    if(TARGET MPI::MPI_CXX)
+      add_library(ddpm::mpi INTERFACE IMPORTED GLOBAL)
+      # Without MPI's old C++ interface, which nothing here needs.
+      target_compile_definitions(ddpm::mpi INTERFACE DDPM_WITH_MPI=1 OMPI_SKIP_MPICXX=1 MPICH_SKIP_MPICXX=1)
+      target_link_libraries(ddpm::mpi INTERFACE ddpm::ddpm MPI::MPI_CXX)
+    endif()
   endif()
 endmacro()

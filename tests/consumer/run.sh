@@ -17,19 +17,19 @@ configure() { # FOLDER OPTION...
   shift
   "$cmake" -S "$here" -B "$folder" -DCMAKE_CXX_COMPILER="$compiler" -DCMAKE_BUILD_TYPE=Debug "$@"
 }
-build_and_run() { # WAY OPTION...
-  way=$1
-  shift
-  configure "$way" -DWAY="$way" "$@" >/dev/null
-  "$cmake" --build "$way" >/dev/null
-  "$way/plain" && "$way/pictures"
-  [ ! -e "$way/compiled" ] || "$way/compiled"
-  echo "$way ok"
+build_and_run() { # FOLDER WAY OPTION...
+  folder=$1 way=$2
+  shift 2
+  configure "$folder" -DWAY="$way" "$@" >/dev/null
+  "$cmake" --build "$folder" >/dev/null
+  "$folder/plain" && "$folder/pictures"
+  [ ! -e "$folder/compiled" ] || "$folder/compiled"
+  echo "$folder ok"
 }
 
-build_and_run find_package -DCMAKE_PREFIX_PATH="$moved"
-build_and_run add_subdirectory -DDDPM_SOURCE="$root"
-build_and_run FetchContent -DFETCHCONTENT_SOURCE_DIR_DDPM="$root"
+build_and_run find_package find_package -DCMAKE_PREFIX_PATH="$moved"
+build_and_run add_subdirectory add_subdirectory -DDDPM_SOURCE="$root"
+build_and_run FetchContent FetchContent -DFETCHCONTENT_SOURCE_DIR_DDPM="$root"
 
 PKG_CONFIG_PATH=$moved/share/pkgconfig
 export PKG_CONFIG_PATH
@@ -71,9 +71,30 @@ done
 expect "component io needs nlohmann/json (Debian: nlohmann-json3-dev)" no_json -DWAY=find_package \
   -DCMAKE_PREFIX_PATH="$moved" -DCMAKE_DISABLE_FIND_PACKAGE_nlohmann_json=ON
 expect "ddpm has no component pictures" no_component -DWAY=component -DCMAKE_PREFIX_PATH="$moved"
+expect "component mpi needs MPI (Debian: libopenmpi-dev)" no_mpi -DWAY=mpi -DCMAKE_PREFIX_PATH="$moved" \
+  -DCMAKE_DISABLE_FIND_PACKAGE_MPI=ON
 expect "no target ddpm::io, which reads and writes files: it needs zlib (Debian: zlib1g-dev)" no_zlib \
   -DWAY=add_subdirectory -DDDPM_SOURCE="$root" -DCMAKE_DISABLE_FIND_PACKAGE_ZLIB=ON
+for missing in Eigen3 xsimd nlohmann_json; do
+  expect "needs $(echo $missing | tr -d 3 | sed 's/nlohmann_json/nlohmann\/json/')" unfetched_$missing \
+    -DWAY=add_subdirectory -DDDPM_SOURCE="$root" -DDDPM_FETCH=OFF -DCMAKE_DISABLE_FIND_PACKAGE_$missing=ON
+done
 echo "missing dependencies ok"
+
+# What is not installed is fetched; here from folders, as FetchContent lets one say.
+fetched() { mkdir -p "sources/$1"; ln -s "$2" "sources/$1/$3"; }
+pkg_include() { # the folder that holds a header
+  echo "#include <$1>" | "$compiler" -E -x c++ $(pkg-config --cflags ddpm-io) - | sed -n "s|^# 1 \"\(.*\)/$1\".*|\1|p" | head -1
+}
+fetched xsimd "$(pkg_include xsimd/xsimd.hpp)" include
+fetched json "$(pkg_include nlohmann/json.hpp)" include
+fetched eigen "$(pkg_include Eigen/Core)/Eigen" Eigen
+fetched stb "$(pkg_include stb_image.h)/stb_image.h" stb_image.h
+build_and_run fetched add_subdirectory -DDDPM_SOURCE="$root" -DCMAKE_DISABLE_FIND_PACKAGE_Eigen3=ON \
+  -DCMAKE_DISABLE_FIND_PACKAGE_xsimd=ON -DCMAKE_DISABLE_FIND_PACKAGE_nlohmann_json=ON -DDDPM_STB_INCLUDE_DIR=NOTFOUND \
+  -DCMAKE_FIND_USE_CMAKE_SYSTEM_PATH=OFF -DZLIB_ROOT=/usr \
+  -DFETCHCONTENT_SOURCE_DIR_DDPM_XSIMD="$PWD/sources/xsimd" -DFETCHCONTENT_SOURCE_DIR_DDPM_JSON="$PWD/sources/json" \
+  -DFETCHCONTENT_SOURCE_DIR_DDPM_EIGEN="$PWD/sources/eigen" -DFETCHCONTENT_SOURCE_DIR_DDPM_STB="$PWD/sources/stb"
 
 # A library of the user's, which links ours from a sub-folder, can be installed and exported.
 configure exported -DWAY=exported -DDDPM_SOURCE="$root" >/dev/null
