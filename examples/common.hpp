@@ -11,6 +11,7 @@
 
 #include "any_model.hpp"
 #include "interrupt.hpp"
+#include "ranks.hpp"
 
 namespace examples {
 
@@ -182,14 +183,47 @@ class DenoisingStrip {
   Tensor<float> strip_;
 };
 
+/// A rank's part of the pictures: their options.
+inline SampleOptions share_of(SampleOptions options, const Ranks& ranks) {
+  const Index block = (options.count + ranks.size() - 1) / ranks.size();
+  const auto share = distributed::block_of(options.count, block, ranks.rank());
+  options.first += share.first;
+  options.count = share.count;
+  return options;
+}
+
+/// Each rank draws a part of the pictures, and every rank gets all of them.
+template <class Network>
+Tensor<float> sample_on_ranks(const Network& network, const Scheduler<float>& scheduler,
+                              const SampleOptions& options, const OnSampleStep<float>& on_step,
+                              const Ranks& ranks) {
+  if (ranks.size() == 1) return sample(network, scheduler, options, on_step);
+  require(options.noise != NoiseKind::pytorch_batch,
+          "--noise pytorch_batch: a picture's noise then depends on which others are drawn with "
+          "it; draw on one rank, or take --noise pytorch");
+  const SampleOptions share = share_of(options, ranks);
+  Tensor<float> own;
+  if (share.count > 0) own = sample(network, scheduler, share, on_step);
+  const Shape one = network.sample_shape(1);
+  const Tensor<float> all({options.count, options.height > 0 ? options.height : one[1],
+                           options.width > 0 ? options.width : one[2], one[3]});
+  const Index block = (options.count + ranks.size() - 1) / ranks.size();
+  ranks.all_gather(std::span<const float>(own.begin(), own.end()),
+                   std::span(all.begin(), all.end()), block * (all.size() / options.count));
+  return all;
+}
+
 /// Draws samples with a progress bar, and writes their grid and, if asked for, a denoising strip.
 template <class Network>
 Tensor<float> write_samples(const Network& network, const Scheduler<float>& scheduler,
                             const SampleOptions& options, const std::string& grid,
-                            const std::string& strip = "") {
-  const Index batches = 1 + (options.count - 1) / options.batch_size;
+                            const std::string& strip = "", const Ranks& ranks = {}) {
+  const bool leads = ranks.rank() == 0;
+  const Index own = share_of(options, ranks).count;
+  const Index batches = (own + options.batch_size - 1) / options.batch_size;
   const Index steps = options.steps > 0 ? options.steps : scheduler.timesteps();
-  ProgressDisplay display("sampling", batches * steps, Progress::automatic);
+  ProgressDisplay display("sampling", std::max<Index>(1, batches) * steps,
+                          leads ? Progress::automatic : Progress::silent);
   DenoisingStrip moments(steps);
   Index done = 0;
   const auto on_step = [&](const SampleProgress<float>& progress) {
@@ -197,7 +231,8 @@ Tensor<float> write_samples(const Network& network, const Scheduler<float>& sche
     moments(progress);
     display.update(++done, progress.prev_sample.dim(0));
   };
-  const Tensor<float> samples = sample(network, scheduler, options, on_step);
+  const auto samples = sample_on_ranks(network, scheduler, options, on_step, ranks);
+  if (!leads) return samples;
   // A column for each class that was asked for.
   io::write_image_grid(grid, samples, options.labels.size() > 1 ? std::ssize(options.labels) : 0,
                        enlargement(samples.shape()));

@@ -85,12 +85,71 @@ void print(const Likelihood& result) {
   std::fflush(stdout);
 }
 
+/// The bound of the images in shards of 64; each rank evaluates some of them, and rank 0 gets all.
 template <class Model>
-void evaluate(const Settings& s, const Model& model) {
+Likelihood likelihood_on_ranks(const Model& model, const data::LabelledImages<float>& set,
+                               LikelihoodOptions options, const Ranks& ranks) {
+  constexpr Index shard = 64;
+  const Index count = set.images.dim(0), shards = (count + shard - 1) / shard;
+  const auto own = distributed::shards_of(shards, ranks.rank(), ranks.size());
+  const Index terms = options.terms > 0 ? options.terms : model.scheduler.timesteps() - 1;
+  const auto images_in = [&](Index i) { return std::min(shard, count - i * shard); };
+  Index steps = 0, done = 0;
+  for (Index i = own.first; i < own.first + own.count; ++i)
+    steps += (images_in(i) + options.batch_size - 1) / options.batch_size * (terms + 1);
+  ProgressDisplay display("evaluating", std::max<Index>(1, steps),
+                          ranks.rank() == 0 ? Progress::automatic : Progress::silent);
+  Likelihood result;
+  std::vector<double> records;  // of each shard: prior, terms, images
+  for (Index i = own.first; i < own.first + own.count; ++i) {
+    const Index first = i * shard, images = images_in(i);
+    options.first = first;
+    if (!set.labels.empty())
+      options.labels.assign(set.labels.begin() + first, set.labels.begin() + first + images);
+    result =
+        likelihood(model.network, model.scheduler, copy_of(set.images.slice(first, images)),
+                   options, [&](Index, Index) {
+                     display.update(++done, std::min(options.batch_size, images) * ranks.size());
+                   });
+    records.push_back(result.prior);
+    for (const LikelihoodTerm& term : result.terms) {
+      records.push_back(term.bits);
+      records.push_back(term.x_0_mse);
+    }
+    result.of_image.resize(static_cast<std::size_t>(shard));
+    records.insert(records.end(), result.of_image.begin(), result.of_image.end());
+  }
+  const Index record = 1 + 2 * (terms + 1) + shard;
+  const Index most = distributed::shards_of(shards, 0, ranks.size()).count;
+  std::vector<double> all(static_cast<std::size_t>(shards * record));
+  if (ranks.size() > 1)
+    ranks.all_gather(std::span<const double>(records), std::span(all), most * record);
+  else
+    all = records;
+  if (ranks.rank() != 0) return result;
+  Likelihood sum;
+  const double* from = all.data();
+  for (Index i = 0; i < shards; ++i) {
+    result.prior = *from++;
+    for (LikelihoodTerm& term : result.terms) {
+      term.bits = *from++;
+      term.x_0_mse = *from++;
+    }
+    result.of_image.assign(from, from + images_in(i));
+    from += shard;
+    if (i == 0)
+      sum = result;
+    else
+      sum.add(result);
+  }
+  return sum;
+}
+
+template <class Model>
+void evaluate(const Settings& s, const Model& model, const Ranks& ranks) {
   const auto set = load(s, model.network.sample_shape(1), model.network.classes());
   LikelihoodOptions options = s.options;
   options.labels = set.labels;
-  const Index count = set.images.dim(0);
   const Index terms = options.terms > 0 ? options.terms : model.scheduler.timesteps() - 1;
   std::cout << "settings\n";
   echo("checkpoint", s.checkpoint);
@@ -101,12 +160,8 @@ void evaluate(const Settings& s, const Model& model) {
   echo("precision", name_of(s.options.precision));
   echo("threads", num_threads());
   std::cout << std::flush;
-  const Index batches = (count + options.batch_size - 1) / std::max<Index>(1, options.batch_size);
-  ProgressDisplay display("evaluating", batches * (terms + 1), Progress::automatic);
-  const auto on_progress = [&](Index done, Index) {
-    display.update(done, std::min(options.batch_size, count));
-  };
-  const auto result = likelihood(model.network, model.scheduler, set.images, options, on_progress);
+  const auto result = likelihood_on_ranks(model, set, options, ranks);
+  if (ranks.rank() != 0) return;
   print(result);
   write_curve(s, result);
 }
@@ -139,10 +194,13 @@ int main(int count, char** arguments) {
                   "what the factors of products are rounded to");
   app.add_option("--threads", s.threads, "threads that work; 0: as many as processors");
   CLI11_PARSE(app, count, arguments);
-  return report_errors([&] {
+  const auto run = [&](const Ranks& ranks) {
     if (s.threads != 0) set_num_threads(s.threads);
     require(s.skip >= 0, "--skip is ", s.skip, ", must not be negative");
     require(s.limit >= 0, "--limit is ", s.limit, ", must not be negative");
-    with_checkpoint(s.checkpoint, [&](const auto& model) { evaluate(s, model); });
-  });
+    require(s.options.batch_size >= 1, "--batch is ", s.options.batch_size,
+            ", expected at least 1");
+    with_checkpoint(s.checkpoint, [&](const auto& model) { evaluate(s, model, ranks); });
+  };
+  return on_ranks([&](const Ranks& ranks) { return report_errors([&] { run(ranks); }); });
 }

@@ -59,24 +59,27 @@ std::filesystem::path picture_path(const std::filesystem::path& folder, Index nu
   return folder / (ddpm::detail::zero_padded(number, 6) + ".png");
 }
 
-/// Draws the pictures that the folder does not hold yet, a file each, in batches.
+/// Draws the pictures that the folder does not hold yet, a file each, in batches; a rank its part.
 template <class Model>
-void draw_into_folder(const Model& model, SampleOptions options, const std::string& folder) {
+void draw_into_folder(const Model& model, const SampleOptions& all, const std::string& folder,
+                      const Ranks& ranks) {
+  SampleOptions options = share_of(all, ranks);
   require(options.noise != NoiseKind::pytorch_batch,
           "--folder with --noise pytorch_batch: a picture's noise then depends on which others are "
           "drawn with it; take --noise pytorch, or --grid");
-  check_sampling(model.network, model.scheduler, options);
+  check_sampling(model.network, model.scheduler, all);
   check_writable(folder);
-  check_folder(folder, description(model, options));
+  check_folder(folder, description(model, all));
   note_stop_signals();
   const Index end = options.first + options.count;
   std::vector<Index> missing;
   for (Index number = options.first; number < end; ++number)
     if (!std::filesystem::exists(picture_path(folder, number))) missing.push_back(number);
   std::cout << folder << ": " << options.count - std::ssize(missing) << " of " << options.count
-            << " pictures are there\n"
+            << (ranks.size() > 1 ? " pictures of rank 0 are there\n" : " pictures are there\n")
             << std::flush;
-  ProgressDisplay display("sampling", std::ssize(missing), Progress::automatic);
+  ProgressDisplay display("sampling", std::max<Index>(1, std::ssize(missing)),
+                          ranks.rank() == 0 ? Progress::automatic : Progress::silent);
   for (std::size_t done = 0; done < missing.size();) {
     options.first = missing[done];
     options.count = 1;  // as many as follow each other
@@ -131,7 +134,7 @@ int main(int count, char** arguments) {
                   "what the factors of products are rounded to");
   app.add_option("--threads", threads, "threads that work; 0: as many as processors");
   CLI11_PARSE(app, count, arguments);
-  return report_errors([&] {
+  const auto run = [&](const Ranks& ranks) {
     if (threads != 0) set_num_threads(threads);
     for (const std::string& file : {grid, strip})
       if (!file.empty() && folder.empty())
@@ -150,11 +153,13 @@ int main(int count, char** arguments) {
       echo("seed", options.seed, ", random numbers of ", name_of(options.noise));
       echo("precision", name_of(options.precision));
       echo("threads", num_threads());
+      if (ranks.size() > 1) echo("ranks", ranks.size());
       if (folder.empty())
-        write_samples(model.network, scheduler, options, grid, strip);
+        write_samples(model.network, scheduler, options, grid, strip, ranks);
       else
-        draw_into_folder(model, options, folder);
+        draw_into_folder(model, options, folder, ranks);
     };
     with_checkpoint(checkpoint, draw);
-  });
+  };
+  return on_ranks([&](const Ranks& ranks) { return report_errors([&] { run(ranks); }); });
 }

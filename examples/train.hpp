@@ -10,6 +10,7 @@
 
 #include "common.hpp"
 #include "nearest.hpp"
+#include "ranks.hpp"
 #include "report.hpp"
 
 namespace examples {
@@ -32,6 +33,7 @@ struct TrainSettings {
   SampleOptions grid;  ///< sampler of the grids, and its steps
   SchedulerConfig scheduler;
   TrainerOptions trainer;
+  Ranks ranks;  ///< that make each update together
 
   TrainSettings() {
     trainer.batch_size = 32;
@@ -164,6 +166,7 @@ std::vector<std::pair<std::string, std::string>> described(const TrainSettings& 
   add("images", images.size(), " of ", images.image_shape());
   add("network", s.network, ", ", parameters, " parameters");
   add("batch", s.trainer.batch_size, " x ", s.trainer.accumulation);
+  if (s.ranks.size() > 1) add("ranks", s.ranks.size());
   if (s.classes > 0) add("classes", s.classes);
   add("steps", s.trainer.steps);
   if (s.minutes > 0) add("minutes", "at most ", s.minutes);
@@ -322,26 +325,32 @@ void train(const Network& network, const TrainSettings& settings, const Data& im
   for (const auto& [name, value] : words) echo(name.c_str(), value);
   echo("out", settings.out);
   std::cout << std::flush;
-  check_writable(settings.out);
+  const bool leads = settings.ranks.rank() == 0;  // writes files, and speaks
+  if (leads) check_writable(settings.out);
   const auto path = [&](const std::string& name) { return settings.out + "/" + name; };
   const SampleOptions grid = grid_options(settings);
   check_sampling(network, scheduler, grid);  // before hours of training
   echo_sampling(grid, scheduler.timesteps());
 
   Trainer<float, Network> trainer(network, scheduler, settings.trainer);
+  Ranks ranks = settings.ranks;
+  if (ranks.size() > 1) trainer.distribute(ranks);
   if (settings.state) resume(trainer, settings);
   const MemoryNeed need = trainer.memory_need(images.image_shape());
   echo("memory", bytes_text(process_bytes() + need.step + need.saving), " at the peak of training");
-  write_run_json(words, images.image_shape(), path("run.json"));
-  MetricsLog metrics(settings.out, trainer.steps());
+  if (leads) write_run_json(words, images.image_shape(), path("run.json"));
+  std::optional<MetricsLog> metrics;
+  if (leads) metrics.emplace(settings.out, trainer.steps());
   Plan plan(settings.minutes);
   trainer.fit(images, [&](auto& running, const TrainingStep& step) {
-    metrics.write(step, settings.trainer.batch_size * settings.trainer.accumulation);
+    if (!leads) return;  // the others stop when rank 0 does
+    metrics->write(step, settings.trainer.batch_size * settings.trainer.accumulation);
     plan.follow(running, step.step, settings.trainer.steps);
     if (settings.sample_every > 0 && step.step % settings.sample_every == 0)
       draw_between(running, scheduler, grid, path(message("samples-", step.step, ".png")));
     if (stop_signal() != 0) running.stop();
   });
+  if (!leads) return throw_if_interrupted();
   if (stop_signal() != 0) {
     std::cerr << "\nstopped after " << trainer.steps() << " updates, all saved in " << settings.out
               << "; the same command goes on\n";
@@ -395,47 +404,53 @@ void train_stored(TrainSettings& settings, const Data& images) {
     go_on(std::type_identity<UNet<float>>());
 }
 
+/// The program, on each of its ranks.
+template <class Load>
+void run(TrainSettings& settings, const SamplerChoice& sampler, const Load& load) {
+  if (settings.cosine) settings.trainer.decay = optim::Decay::cosine;
+  if (settings.threads != 0) set_num_threads(settings.threads);
+  if (settings.resume && !settings.state)
+    throw IoError(message("--resume: ", settings.out, " holds no run state"));
+  note_stop_signals();
+  settings.trainer.save.folder = settings.out;
+  require(settings.samples >= 1, "--samples is ", settings.samples, ", expected at least 1");
+  require(settings.limit >= 0, "--limit is ", settings.limit, ", must not be negative");
+  require(settings.minutes >= 0, "--minutes is ", settings.minutes, ", must not be negative");
+  require(settings.sample_every >= 0, "--sample-every is ", settings.sample_every,
+          ", must not be negative");
+  sampler.complete(NoiseSchedule(settings.scheduler));
+  const auto all = load();
+  const Index limit = settings.limit > 0 ? std::min(settings.limit, all.size()) : all.size();
+  const data::Subset images(all, 0, limit);
+  if (settings.network == "auto") settings.network = limit < 2000 ? "tiny" : settings.usual_network;
+  const auto complete = [&](auto config) {
+    config.image.channels = images.image_shape()[2];
+    config.image.classes = settings.classes;
+    config.image.learn_variance = is_learned(settings.scheduler.variance);
+    return config;
+  };
+  const Rng rng(settings.trainer.seed);
+  if (settings.state && !settings.network_told) return train_stored(settings, images);
+  if (!settings.from.empty()) return train_from(settings, images);
+  if (settings.network == "tutorial") {
+    const auto config = complete(TutorialUNetConfig::tutorial());
+    return train(TutorialUNet<float>(config, rng), settings, images);
+  }
+  const auto config = settings.network == "tiny"          ? UNetConfig::tiny()
+                      : settings.network == "mnist_small" ? UNetConfig::mnist_small()
+                                                          : UNetConfig::ho2020_cifar10();
+  train(UNet<float>(complete(config), rng), settings, images);
+}
+
 }  // namespace detail
 
 /// Trains the network that the settings name on the data set that load() gives, and writes what
 /// came of it.
 template <class Load>
 int train_program(TrainSettings& settings, const SamplerChoice& sampler, const Load& load) {
-  return report_errors([&] {
-    if (settings.cosine) settings.trainer.decay = optim::Decay::cosine;
-    if (settings.threads != 0) set_num_threads(settings.threads);
-    if (settings.resume && !settings.state)
-      throw IoError(message("--resume: ", settings.out, " holds no run state"));
-    note_stop_signals();
-    settings.trainer.save.folder = settings.out;
-    require(settings.samples >= 1, "--samples is ", settings.samples, ", expected at least 1");
-    require(settings.limit >= 0, "--limit is ", settings.limit, ", must not be negative");
-    require(settings.minutes >= 0, "--minutes is ", settings.minutes, ", must not be negative");
-    require(settings.sample_every >= 0, "--sample-every is ", settings.sample_every,
-            ", must not be negative");
-    sampler.complete(NoiseSchedule(settings.scheduler));
-    const auto all = load();
-    const Index limit = settings.limit > 0 ? std::min(settings.limit, all.size()) : all.size();
-    const data::Subset images(all, 0, limit);
-    if (settings.network == "auto")
-      settings.network = limit < 2000 ? "tiny" : settings.usual_network;
-    const auto complete = [&](auto config) {
-      config.image.channels = images.image_shape()[2];
-      config.image.classes = settings.classes;
-      config.image.learn_variance = is_learned(settings.scheduler.variance);
-      return config;
-    };
-    const Rng rng(settings.trainer.seed);
-    if (settings.state && !settings.network_told) return detail::train_stored(settings, images);
-    if (!settings.from.empty()) return detail::train_from(settings, images);
-    if (settings.network == "tutorial") {
-      const auto config = complete(TutorialUNetConfig::tutorial());
-      return detail::train(TutorialUNet<float>(config, rng), settings, images);
-    }
-    const auto config = settings.network == "tiny"          ? UNetConfig::tiny()
-                        : settings.network == "mnist_small" ? UNetConfig::mnist_small()
-                                                            : UNetConfig::ho2020_cifar10();
-    detail::train(UNet<float>(complete(config), rng), settings, images);
+  return on_ranks([&](const Ranks& ranks) {
+    settings.ranks = ranks;
+    return report_errors([&] { detail::run(settings, sampler, load); });
   });
 }
 

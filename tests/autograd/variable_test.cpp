@@ -175,3 +175,49 @@ TEST_CASE("variable: the memory of a graph comes back") {
   }
   CHECK(memory::statistics().bytes_in_use == before);
 }
+
+TEST_CASE("backward: tells each gradient as soon as it is complete, and once") {
+  const auto a = Variable<float>::parameter(random_tensor<float>({3}, 1));
+  const auto b = Variable<float>::parameter(random_tensor<float>({3}, 2));
+  const auto unused = Variable<float>::parameter(random_tensor<float>({3}, 3));
+  const auto graph = [&] { return a * b + a * a + silu(b); };
+  const Tensor<float> ones({3}, 1.0F);
+  graph().backward(ones);
+  const auto da = a.grad().clone(), db = b.grad().clone();
+  a.zero_grad();
+  b.zero_grad();
+  for (int repeated = 0; repeated < 2; ++repeated) {  // its gradients are taken away
+    std::vector<const void*> told;
+    graph().backward(ones, [&](const Variable<float>& leaf) {
+      told.push_back(leaf.identity());
+      CHECK(same_bits(leaf.grad(), leaf.identity() == a.identity() ? da : db));
+      leaf.set_grad({});
+    });
+    CHECK(told.size() == 2);
+    CHECK(std::count(told.begin(), told.end(), a.identity()) == 1);
+    CHECK(std::count(told.begin(), told.end(), b.identity()) == 1);
+  }
+  CHECK(unused.grad().empty());
+}
+
+TEST_CASE("backward: the parameters of the last layers are told first") {
+  std::vector<Variable<float>> layers;
+  for (std::uint64_t i = 0; i < 5; ++i)
+    layers.push_back(Variable<float>::parameter(random_tensor<float>({3}, i)));
+  Variable<float> x = layers[0];
+  for (const auto& layer : layers) x = silu(x * layer);
+  std::vector<const void*> told;
+  x.backward(Tensor<float>({3}, 1.0F),
+             [&](const Variable<float>& leaf) { told.push_back(leaf.identity()); });
+  REQUIRE(told.size() == 5);
+  for (std::size_t i = 0; i < 5; ++i) CHECK(told[i] == layers[4 - i].identity());
+}
+
+TEST_CASE("set_grad: only of a parameter, and of its shape") {
+  const auto parameter = Variable<float>::parameter(random_tensor<float>({3}, 1));
+  parameter.set_grad(Tensor<float>({3}, 2.0F));
+  CHECK(parameter.grad()[2] == 2);
+  CHECK_THROWS_AS(parameter.set_grad(Tensor<float>({4})), PreconditionError);
+  CHECK_THROWS_AS(Variable<float>(Tensor<float>({3})).set_grad(Tensor<float>({3})),
+                  PreconditionError);
+}

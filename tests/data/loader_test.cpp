@@ -60,3 +60,29 @@ TEST_CASE("loader: labels go with their images") {
   CHECK(contains(error_of<PreconditionError>([&] { data::Loader<float>(set, {}); }),
                  "4 labels for 5 images"));
 }
+
+TEST_CASE("loader: shares of the batches are together all of them") {
+  const auto images = random_tensor<float>({7, 2, 2, 1}, 1);
+  for (const Index batches : {1, 2, 3, 5}) {
+    data::Loader<float> all(images, {.batch_size = 3, .seed = 4, .drawn = 6});
+    std::vector<Tensor<float>> expected;
+    for (Index i = 0; i < 4 * batches; ++i) expected.push_back(all.next().images);
+    for (Index own = 1; own <= batches; ++own)
+      for (Index first = 0; first + own <= batches; ++first) {
+        data::Loader<float> some(images, {.batch_size = 3,
+                                          .seed = 4,
+                                          .drawn = 6,
+                                          .batches = batches,
+                                          .first_batch = first,
+                                          .own_batches = own});
+        for (Index round = 0; round < 4; ++round)
+          for (Index i = first; i < first + own; ++i) {
+            const Index number = round * batches + i;
+            CHECK(some.drawn() == 6 + 3 * number);
+            CHECK(same_bits(some.next().images, expected[static_cast<std::size_t>(number)]));
+          }
+      }
+  }
+  CHECK_THROWS_AS(data::Loader<float>(images, {.batches = 2, .first_batch = 1, .own_batches = 2}),
+                  PreconditionError);
+}

@@ -16,6 +16,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <functional>
 #include <optional>
 #include <span>
 #include <type_traits>
@@ -83,8 +84,10 @@ template <class T>
 struct Node {
   std::atomic<int> references{1};
   bool requires_grad = false;
-  bool queued = false;  ///< backward() has met it
-  bool freed = false;   ///< its closure is gone
+  bool queued = false;   ///< backward() has met it
+  bool counted = false;  ///< count_uses() has met it
+  bool freed = false;    ///< its closure is gone
+  Index uses = 0;        ///< of a leaf: by nodes that backward() has still to come to
   std::uint64_t serial = 0;
   Node* next_disposed = nullptr;
   Tensor<T> value, grad;
@@ -184,6 +187,8 @@ class GradientsSoFar {
 template <class T>
 class Variable {
  public:
+  using OnGrad = std::function<void(const Variable&)>;
+
   Variable() = default;
   /// A constant: no gradient flows into it.
   Variable(Tensor<T> value)
@@ -216,6 +221,15 @@ class Variable {
 
   /// dL/dthis after backward(); empty before. Only leaves keep it.
   Tensor<T> grad() const { return node("grad")->grad; }
+  /// Replaces it. Throws PreconditionError if this is no leaf that needs a gradient, or the shape
+  /// is another.
+  void set_grad(Tensor<T> grad) const {
+    require(requires_grad() && node_->is_leaf(), "set_grad: no leaf that needs a gradient");
+    if (!grad.empty()) require_shape("set_grad", grad.shape(), shape());
+    node_->grad = std::move(grad);
+  }
+  /// The same for copies of this and for no other.
+  const void* identity() const { return node_.get(); }
   void zero_grad() const { node("zero_grad")->grad = {}; }
 
   /// Uninitialised memory for this input's gradient, empty if none is needed; for closures.
@@ -231,14 +245,16 @@ class Variable {
   /// Adds dL/dleaf to the gradient of every leaf this was computed from, for L this scalar.
   /// Throws PreconditionError if this has more than one value, needs no gradient, its graph was
   /// freed by an earlier call, or an op breaks the gradient contract (see the head of this file).
-  void backward() const {
+  /// on_grad(leaf) is called as soon as that leaf's gradient is complete, once for each leaf that
+  /// every path to it was gone for; it may take the gradient away.
+  void backward(const OnGrad& on_grad = {}) const {
     require(defined() && node_->value.size() == 1, "backward: starts from ",
             defined() ? shape() : Shape(), ", expected one value; or give its gradient");
-    backward(Tensor<T>(shape(), T(1)));
+    backward(Tensor<T>(shape(), T(1)), on_grad);
   }
 
   /// The same for L = <seed, this>. Throws also if shapes differ.
-  void backward(const Tensor<T>& seed) const {
+  void backward(const Tensor<T>& seed, const OnGrad& on_grad = {}) const {
     require(requires_grad(), "backward: nothing here needs a gradient");
     require_shape("backward: seed", seed.shape(), shape());
     const auto older = [](const auto& a, const auto& b) { return a->serial < b->serial; };
@@ -250,7 +266,9 @@ class Variable {
       heap.push_back(node);
       std::push_heap(heap.begin(), heap.end(), older);
     };
+    if (on_grad) count_uses();
     push(node_, seed);
+    if (on_grad && node_->is_leaf()) on_grad(*this);
     while (!heap.empty()) {
       std::pop_heap(heap.begin(), heap.end(), older);
       const detail::NodePointer<T> node = std::move(heap.back());
@@ -260,12 +278,18 @@ class Variable {
       for (std::size_t i = 0; i < inputs.size(); ++i)
         if (!gradients[i].empty() && check_gradient(inputs[i], gradients[i], i))
           push(inputs[i], std::exchange(gradients[i], {}));
+      if (on_grad) {
+        for (const auto& input : inputs)
+          if (is_parameter(input) && --input->uses == 0) on_grad(Variable(input));
+      }
       node->free_closure();
       node->freed = true;
     }
   }
 
  private:
+  explicit Variable(const detail::NodePointer<T>& node) : node_(node) {}
+
   // Of any op: compiled once, where output() is compiled for each.
   [[gnu::noinline]] Variable(detail::NodePointer<T> node, Tensor<T> value,
                              std::span<const Variable> inputs = {})
@@ -280,6 +304,30 @@ class Variable {
   [[gnu::noinline]] static bool grad_wanted(std::span<const Variable> inputs) {
     const auto wanted = [](const Variable& input) { return input.requires_grad(); };
     return grad_enabled() && std::any_of(inputs.begin(), inputs.end(), wanted);
+  }
+
+  static bool is_parameter(const detail::NodePointer<T>& node) {
+    return node.get() != nullptr && node->is_leaf() && node->requires_grad;
+  }
+
+  /// Counts for each leaf how often the nodes that this was computed from use it.
+  void count_uses() const {
+    PooledVector<detail::Node<T>*> nodes;
+    const auto meet = [&](const detail::NodePointer<T>& node) {
+      if (node.get() == nullptr || node->is_leaf() || std::exchange(node->counted, true)) return;
+      nodes.push_back(node.get());
+    };
+    meet(node_);
+    for (std::size_t i = 0; i < nodes.size(); ++i)
+      for (const auto& input : nodes[i]->inputs()) {
+        meet(input);
+        if (is_parameter(input)) input->uses = 0;
+      }
+    for (detail::Node<T>* node : nodes) {
+      node->counted = false;
+      for (const auto& input : node->inputs())
+        if (is_parameter(input)) ++input->uses;
+    }
   }
 
   const detail::NodePointer<T>& node(const char* what) const {

@@ -27,6 +27,9 @@ struct LoaderOptions {
   std::uint64_t seed = 0;
   bool horizontal_flip = false;  ///< mirror each image with probability one half
   Index drawn = 0;               ///< images to pass over at the start, at least 0
+  /// Of each `batches` batches only `own_batches` are read, from number `first_batch` on: the share
+  /// of one of several processes.
+  Index batches = 1, first_batch = 0, own_batches = 1;
 };
 
 template <class T>
@@ -42,13 +45,19 @@ class Loader {
   /// Throws PreconditionError if there is no image, or an option is out of range.
   template <class D>
   requires Dataset<std::remove_cvref_t<D>, T> Loader(D&& data, const LoaderOptions& options)
-      : source_(hold(std::forward<D>(data))), options_(options), drawn_(options.drawn) {
+      : source_(hold(std::forward<D>(data))),
+        options_(options),
+        drawn_(options.drawn + options.first_batch * options.batch_size) {
     const Shape& s = source_.image_shape;
     require(source_.size > 0 && s.rank() == 3 && s.size() > 0, "Loader: ", source_.size,
             " images of ", s, ", expected (H, W, C), at least one");
     require(options.batch_size >= 1, "Loader: batch_size is ", options.batch_size,
             ", expected at least 1");
     require(options.drawn >= 0, "Loader: drawn is ", options.drawn, ", must not be negative");
+    require(options.own_batches >= 1 && options.first_batch >= 0 &&
+                options.first_batch <= options.batches - options.own_batches,
+            "Loader: ", options.own_batches, " batches of ", options.batches, " from number ",
+            options.first_batch);
     order_.resize(static_cast<std::size_t>(source_.size));
   }
   /// The same from images (N, H, W, C) in memory, not copied.
@@ -66,7 +75,7 @@ class Loader {
   Batch<T> next() {
     if (!source_.reads_slowly) {
       Batch<T> batch = make_batch(drawn_);
-      drawn_ += options_.batch_size;
+      advance();
       return batch;
     }
     if (!has_ahead_) read_ahead();
@@ -74,12 +83,12 @@ class Loader {
     has_ahead_ = false;
     if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
     Batch<T> batch = std::move(ahead_);
-    drawn_ += options_.batch_size;
+    advance();
     read_ahead();
     return batch;
   }
 
-  /// Images drawn so far.
+  /// The number of the next image; with all batches read, how many were drawn so far.
   Index drawn() const { return drawn_; }
 
  private:
@@ -107,6 +116,12 @@ class Loader {
             ReadsSlowly<Set>,
             [set](Index i, View<T> image) { set->read(i, image); },
             [set](Index i) { return label_of(*set, i); }};
+  }
+
+  void advance() {
+    Index passed = 1;
+    if (++made_ % options_.own_batches == 0) passed += options_.batches - options_.own_batches;
+    drawn_ += passed * options_.batch_size;
   }
 
   void read_ahead() {
@@ -174,6 +189,7 @@ class Loader {
   LoaderOptions options_;
   std::vector<Index> order_;
   Index drawn_, epoch_ = -1;  ///< epoch_: which one order_ is for
+  Index made_ = 0;            ///< batches
   bool has_ahead_ = false;    ///< reader_ was started, and not waited for
   std::thread reader_;        ///< makes ahead_, or error_
   Batch<T> ahead_;

@@ -4,7 +4,7 @@
 //   bound = L_T + sum_{t > 0} KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)) - log p(x_0 | x_1)
 //           prior, and the terms of t: together the rate;                     distortion
 //
-// All of T terms for each image, or an unbiased estimate from some: [1, T) is cut into parts of
+// All T terms for each image, or an unbiased estimate from some: [1, T) is cut into parts of
 // about equal length in the log signal-to-noise ratio, and each image draws one timestep from each.
 //
 // SPDX-License-Identifier: MIT
@@ -23,6 +23,7 @@ namespace ddpm::DDPM_ABI {
 struct LikelihoodOptions {
   Index terms = 0;              ///< of t > 0, evaluated for each image, 1 to T - 1; 0: all
   Index batch_size = 64;        ///< images at once, at least 1; changes no result
+  Index first = 0;              ///< number of the first image, at least 0, for its random numbers
   std::uint64_t seed = 0;       ///< of the noise, and of the timesteps
   std::vector<Index> labels{};  ///< the class of each image, for a bound given the class; or none
   Precision precision = matmul_precision();  ///< of products
@@ -50,6 +51,22 @@ struct Likelihood {
     return sum;
   }
   double bits_per_dim() const { return rate() + distortion(); }
+
+  /// Takes more images into the means, those of `other`, which has the same terms. Throws
+  /// PreconditionError if it has not.
+  void add(const Likelihood& other) {
+    require(terms.size() == other.terms.size(), "Likelihood::add: ", other.terms.size(),
+            " terms to ", terms.size());
+    const auto here = static_cast<double>(of_image.size()),
+               there = static_cast<double>(other.of_image.size());
+    const auto mean = [&](double& a, double b) { a = (a * here + b * there) / (here + there); };
+    mean(prior, other.prior);
+    for (std::size_t i = 0; i < terms.size(); ++i) {
+      mean(terms[i].bits, other.terms[i].bits);
+      mean(terms[i].x_0_mse, other.terms[i].x_0_mse);
+    }
+    of_image.insert(of_image.end(), other.of_image.begin(), other.of_image.end());
+  }
 };
 
 /// A point of progressive lossy compression (section 4.3): the bits a dimension that tell x_t, and
@@ -156,6 +173,7 @@ Likelihood likelihood(const D& denoiser, const Scheduler<T>& scheduler, const Te
           images.shape(), ", expected (N, H, W, C), at least one");
   require(options.batch_size >= 1, "likelihood: batch_size is ", options.batch_size,
           ", expected at least 1");
+  require(options.first >= 0, "likelihood: first is ", options.first, ", must not be negative");
   const Index N = images.dim(0), most = scheduler.timesteps() - 1;
   require(options.terms >= 0 && options.terms <= most, "likelihood: terms is ", options.terms,
           ", expected 1 to ", most, ", or 0 for all");
@@ -175,8 +193,8 @@ Likelihood likelihood(const D& denoiser, const Scheduler<T>& scheduler, const Te
     const Tensor<T> x_0 = copy_of(images.slice(first, std::min(options.batch_size, N - first)));
     const auto run = [&](const auto& model) {
       for (auto term = result.terms.rbegin(); term != result.terms.rend(); ++term) {
-        detail::add_likelihood_term(model, scheduler, x_0, first, options.seed, *term,
-                                    result.of_image.data() + first);
+        detail::add_likelihood_term(model, scheduler, x_0, options.first + first, options.seed,
+                                    *term, result.of_image.data() + first);
         if (on_progress) on_progress(++done, batches * std::ssize(result.terms));
       }
     };

@@ -108,6 +108,9 @@ class RunSaver {
     }
   }
 
+  /// Writes nothing from now on.
+  void turn_off() { options_.folder.clear(); }
+
   /// Whether a folder was given.
   bool active() const { return !options_.folder.empty(); }
 

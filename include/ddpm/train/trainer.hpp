@@ -6,16 +6,23 @@
 //
 // A run that was saved goes on, in another process too, as if it had never stopped: bit for bit.
 //
+// An update is made of options.accumulation shards, batches of options.batch_size images, whose
+// gradients, losses and all else are summed by one binary tree. Several processes (ranks) may share
+// the shards of each update, see distribute(); the bits are those of one process.
+//
 // SPDX-License-Identifier: MIT
 #pragma once
 
 #include <functional>
 #include <iostream>
+#include <memory>
 #include <optional>
+#include <unordered_map>
 
 #include "ddpm/core/scratch.hpp"
 #include "ddpm/data/digest.hpp"
 #include "ddpm/data/loader.hpp"
+#include "ddpm/distributed/gradient_sum.hpp"
 #include "ddpm/nn/unet.hpp"
 #include "ddpm/optim/clip.hpp"
 #include "ddpm/optim/ema.hpp"
@@ -56,6 +63,26 @@ class Trainer {
         saver_(options.save) {
     check_loss(options.loss, scheduler);
     learning_rate_.validate();
+    sum_gradients();
+  }
+
+  /// From now on each update's shards are shared with the other ranks, whose trainers were made
+  /// with the same network, scheduler and options and do the same; the communicator must outlive
+  /// this. Only rank 0 shows progress and writes run states; stop() and set_steps() count there and
+  /// hold for all. Whatever fit() throws on one rank ends the work of all.
+  /// Throws PreconditionError if there are more ranks than shards (options.accumulation).
+  template <distributed::Communicator C>
+  void distribute(C& communicator) {
+    const distributed::Ranks ranks(communicator);
+    require(ranks.size() <= options_.accumulation, "Trainer::distribute: ", ranks.size(),
+            " ranks share accumulation = ", options_.accumulation, " batches of ",
+            options_.batch_size, " images; expected at least one for each");
+    ranks_ = ranks;
+    sum_gradients();
+    if (leads()) return;
+    options_.save.folder.clear();
+    saver_.turn_off();
+    options_.progress = Progress::silent;
   }
 
   /// Makes options.steps updates on a data set (data/dataset.hpp), whose labels, if it has any, are
@@ -63,41 +90,20 @@ class Trainer {
   /// same average, next images; a cosine begins anew. After resume() it is the call that was saved
   /// which goes on: it makes what is left of options.steps updates, maybe none. Where
   /// options.save names a folder, run states are written there meanwhile and at the end.
-  /// Throws PreconditionError if the data do not fit the network, or are others than those of the
-  /// run that is resumed, or more than options.memory_limit is needed; NonFiniteError as soon as
-  /// loss or gradient stop being finite, unless options.non_finite says otherwise; the weights are
-  /// then those of the last good update. IoError if options.save.folder cannot be made, has no room
-  /// for a state, or the last state cannot be written.
+  /// Throws PreconditionError if the data do not fit the network, are far outside of [-1, 1], or
+  /// are others than those of the run that is resumed; if more than options.memory_limit is needed;
+  /// or if options.save.folder holds the states of another run. NonFiniteError as soon as loss or
+  /// gradient stop being finite, unless options.non_finite says otherwise; the weights are then
+  /// those of the last good update. IoError if options.save.folder cannot be made, has no room for
+  /// a state, or the last state cannot be written.
   template <data::Dataset<T> D>
   void fit(const D& data, const OnStep& on_step = {}) {
-    data::Loader<T> loader(
-        data, {options_.batch_size, options_.seed, options_.horizontal_flip, position_.drawn});
-    check_classes(data);
-    check_shape(data.image_shape());
-    take_digest(data::digest<T>(data));
-    if (options_.memory_limit > 0) check_memory(data.image_shape());
-    take_shape(data.image_shape());
-    saver_.begin(steps(), resumed_, model_bytes());
-    if (!resumed_) position_.fit_start = steps();
-    resumed_ = stopped_ = false;
-    failures_ = failed_step_ = 0;
-    if (options_.non_finite == NonFinite::reload) good_ = snapshot(true);
-    learning_rate_.start = position_.fit_start;
-    set_steps(options_.steps);
-    ProgressDisplay progress("training", steps_, options_.progress);
-    while (steps() - position_.fit_start < steps_ && !stopped_) {
-      const auto result = update(loader);
-      position_.drawn = loader.drawn();
-      if (!result) continue;
-      const Index made = steps() - position_.fit_start;
-      progress.set_steps(steps_);
-      progress.update(made, options_.batch_size * options_.accumulation, result->loss);
-      if (on_step) on_step(*this, *result);
-      if (made < steps_ && !stopped_ && saver_.due(steps())) save_between();
+    try {
+      run(data, on_step);
+    } catch (const std::exception& error) {
+      ranks_.abort(error.what());
+      throw;
     }
-    if (saver_.active()) saver_.start(snapshot(false), steps());
-    saver_.finish();
-    good_.reset();
   }
   /// The same on images (N, H, W, C) in [-1, 1].
   void fit(const Tensor<T>& images, const OnStep& on_step = {}) {
@@ -126,6 +132,9 @@ class Trainer {
   double mean_loss() const {
     return position_.mean_loss_weight > 0 ? position_.mean_loss / position_.mean_loss_weight : 0;
   }
+
+  /// When the gradients of the last update went between ranks.
+  const distributed::CommunicationTimes& communication() const { return gradients_->times(); }
 
   /// Memory that fit() takes at its peak on images (H, W, C), found without training: within 15 %
   /// of what the process then holds for it, as far as the steps and saving go; samples drawn
@@ -206,6 +215,47 @@ class Trainer {
   }
 
  private:
+  /// fit(), whose errors reach the other ranks.
+  template <class D>
+  void run(const D& data, const OnStep& on_step) {
+    const distributed::Share own = own_shards();
+    data::Loader<T> loader(data, {.batch_size = options_.batch_size,
+                                  .seed = options_.seed,
+                                  .horizontal_flip = options_.horizontal_flip,
+                                  .drawn = position_.drawn,
+                                  .batches = options_.accumulation,
+                                  .first_batch = own.count > 0 ? own.first : 0,
+                                  .own_batches = std::max<Index>(own.count, 1)});
+    check_classes(data);
+    check_shape(data.image_shape());
+    take_digest(data::digest<T>(data));
+    if (options_.memory_limit > 0) check_memory(data.image_shape());
+    take_shape(data.image_shape());
+    saver_.begin(steps(), resumed_, model_bytes());
+    if (!resumed_) position_.fit_start = steps();
+    check_ranks();
+    resumed_ = stopped_ = false;
+    failures_ = failed_step_ = 0;
+    if (options_.non_finite == NonFinite::reload) good_ = snapshot(true);
+    learning_rate_.start = position_.fit_start;
+    set_steps(options_.steps);
+    ProgressDisplay progress("training", steps_, options_.progress);
+    while (steps() - position_.fit_start < steps_ && !stopped_) {
+      const auto result = update(loader);
+      position_.drawn += options_.batch_size * options_.accumulation;
+      if (!result) continue;
+      const Index made = steps() - position_.fit_start;
+      progress.set_steps(steps_);
+      progress.update(made, options_.batch_size * options_.accumulation, result->loss);
+      if (on_step) on_step(*this, *result);
+      const bool save = agree(saver_.due(steps()));
+      if (made < steps_ && !stopped_ && save) save_between();
+    }
+    if (saver_.active()) saver_.start(snapshot(false), steps());
+    saver_.finish();
+    good_.reset();
+  }
+
   /// Of weights, average and Adam's two moments.
   std::size_t model_bytes() const {
     std::size_t values = 0;
@@ -213,13 +263,67 @@ class Trainer {
     return 4 * sizeof(T) * values;
   }
 
-  /// The gradients of a step, for their memory only.
+  /// The gradients of a step, for their memory only: of two shards at most, which hold as much as
+  /// the most of them.
   void dry_step(const Shape& image) {
     const detail::FirstTasksOnly guard;
-    const Index N = options_.batch_size;
-    data::Batch<T> batch{Tensor<T>({N, image[0], image[1], image[2]}), {}};
-    if (network_.classes() > 0) batch.labels.assign(static_cast<std::size_t>(N), 0);
-    accumulate_gradients(batch, 0);
+    const Index N = options_.batch_size, shards = std::min<Index>(own_shards().count, 2);
+    gradients_->begin(shards + 1, shards + 1);  // so that nothing is sent
+    for (Index i = 0; i < shards; ++i) {
+      data::Batch<T> batch{Tensor<T>({N, image[0], image[1], image[2]}), {}};
+      if (network_.classes() > 0) batch.labels.assign(static_cast<std::size_t>(N), 0);
+      add_shard(batch, 0);
+    }
+    gradients_->begin(1, 1);
+  }
+
+  bool leads() const { return ranks_.rank() == 0; }
+
+  distributed::Share own_shards() const {
+    return distributed::shards_of(options_.accumulation, ranks_.rank(), ranks_.size());
+  }
+
+  void sum_gradients() {
+    std::vector<Shape> shapes;
+    for (const auto& handle : handles_) {
+      numbers_[handle.identity()] = shapes.size();
+      shapes.push_back(handle.shape());
+    }
+    gradients_.reset();
+    gradients_ = std::make_unique<distributed::GradientSum<T>>(shapes, ranks_);
+  }
+
+  /// Makes stop(), set_steps() and `save` of rank 0 those of all ranks. Whether to save.
+  bool agree(bool save) {
+    if (ranks_.size() == 1) return save;
+    const std::array<Index, 3> mine{stopped_ ? 1 : 0, steps_, save ? 1 : 0};
+    const auto all = gather_from_ranks(std::span<const Index>(mine));
+    stopped_ = all[0] != 0;
+    set_steps(all[1]);
+    return all[2] != 0;
+  }
+
+  /// The values of all ranks, one behind the other.
+  template <class V>
+  std::vector<V> gather_from_ranks(std::span<const V> mine) const {
+    std::vector<V> all(mine.size() * static_cast<std::size_t>(ranks_.size()));
+    ranks_.all_gather(mine, std::span(all), std::ssize(mine));
+    return all;
+  }
+
+  /// Throws PreconditionError unless all ranks are about to make the same run.
+  void check_ranks() const {
+    if (ranks_.size() == 1) return;
+    io::Crc32 crc;
+    for (const auto& [name, value] : describe())
+      crc.add((name + '\n' + value + '\n').data(), name.size() + value.size() + 2);
+    for (const auto& [name, tensor] : tensors())
+      crc.add(tensor.data(), static_cast<std::size_t>(tensor.size()) * sizeof(T));
+    const std::uint64_t mine = crc.value();
+    const auto all = gather_from_ranks(std::span(&mine, 1));
+    for (std::size_t rank = 0; rank < all.size(); ++rank)
+      require(all[rank] == all[0], "Trainer::fit: rank ", rank,
+              " has other options, weights or data than rank 0");
   }
 
   /// Throws PreconditionError if training needs more memory than allowed.
@@ -287,6 +391,10 @@ class Trainer {
   /// Writes a run state while training goes on; where there is no memory for a copy of it, training
   /// waits.
   void save_between() {
+    if (!saver_.active()) {  // another rank writes it
+      if (options_.non_finite == NonFinite::reload) good_ = snapshot(true);
+      return;
+    }
     try {
       RunSnapshot now = snapshot(true);
       if (options_.non_finite == NonFinite::reload) good_ = now;
@@ -373,14 +481,19 @@ class Trainer {
   /// An update; none if it was left out, since it was not finite.
   std::optional<TrainingStep> update(data::Loader<T>& loader) {
     adam_.zero_grad();
-    loss_by_time_ = {};
-    double loss = 0;
-    for (Index i = 0; i < options_.accumulation; ++i) {
+    const distributed::Share own = own_shards();
+    gradients_->begin(options_.accumulation, own.count);
+    PooledVector<double> records;
+    for (Index i = 0; i < own.count; ++i) {
       const Index first = loader.drawn();
       data::Batch<T> batch = loader.next();
       check_range(batch.images);
-      loss += accumulate_gradients(batch, first);
+      const auto record = add_shard(batch, first);
+      records.insert(records.end(), record.begin(), record.end());
     }
+    const auto sums = gradients_->finish();
+    for (std::size_t i = 0; i < sums.size(); ++i) handles_[i].set_grad(sums[i]);
+    const double loss = take_records(std::move(records));
     const Index step = adam_.steps();
     const double norm = std::isfinite(loss) ? optim::grad_norm(handles_) : loss;
     if (!std::isfinite(norm)) {
@@ -410,13 +523,14 @@ class Trainer {
     ++position_.skipped;
     const bool reload = options_.non_finite == NonFinite::reload;
     if (reload) restore(*good_);
-    std::cerr << "\nwarning: " << problem << "; it is left out"
-              << (reload ? message(", back to step ", steps()) : "") << '\n';
+    if (leads())
+      std::cerr << "\nwarning: " << problem << "; it is left out"
+                << (reload ? message(", back to step ", steps()) : "") << '\n';
   }
 
-  /// Adds one batch's share to the gradients and returns its share of the loss. `first` is the
-  /// number of the batch's first image.
-  double accumulate_gradients(data::Batch<T>& batch, Index first) {
+  /// Adds the gradients of one shard, and returns what is to be known of it: its share of the loss,
+  /// then the timestep and the loss of each image. `first` is the number of its first image.
+  PooledVector<double> add_shard(data::Batch<T>& batch, Index first) {
     const PrecisionScope scope(options_.precision);
     hide_labels(batch.labels, first);
     const Index N = batch.images.dim(0);
@@ -432,14 +546,50 @@ class Trainer {
     Rng dropout(options_.seed, Purpose::dropout, first);
     const Variable<T> losses = training_losses(network_, scheduler_, batch.images, noise, t,
                                                batch.labels, &dropout, options_.loss);
-    for (Index n = 0; n < N; ++n)
-      loss_by_time_.add(t[static_cast<std::size_t>(n)], scheduler_.timesteps(),
-                        static_cast<double>(losses.value()[n]));
     const Variable<T> loss = weighted_mean(losses, weights);
-    const auto value = static_cast<double>(loss.value()[0]);
-    if (std::isfinite(value)) timesteps_.template update<T>(t, losses.value());
-    loss.backward();
-    return value;
+    PooledVector<double> record{static_cast<double>(loss.value()[0])};
+    for (Index n = 0; n < N; ++n) {
+      record.push_back(static_cast<double>(t[static_cast<std::size_t>(n)]));
+      record.push_back(static_cast<double>(losses.value()[n]));
+    }
+    loss.backward([this](const Variable<T>& parameter) {
+      const auto found = numbers_.find(parameter.identity());
+      if (found == numbers_.end()) return;
+      gradients_->add(found->second, parameter.grad());
+      parameter.zero_grad();
+    });
+    gradients_->end_shard();
+    return record;
+  }
+
+  /// Takes what add_shard() tells of this rank's shards, and of the others'. Returns the loss.
+  double take_records(PooledVector<double> records) {
+    const Index N = options_.batch_size, shards = options_.accumulation;
+    const auto record = static_cast<std::size_t>(1 + 2 * N);
+    if (ranks_.size() > 1) {  // each rank has as many as the first, or the last ones fewer
+      PooledVector<double> all(static_cast<std::size_t>(shards) * record);
+      const Index most = distributed::shards_of(shards, 0, ranks_.size()).count;
+      ranks_.all_gather(std::span<const double>(records), std::span(all),
+                        most * static_cast<Index>(record));
+      records = std::move(all);
+    }
+    loss_by_time_ = {};
+    PooledVector<double> losses;
+    for (auto it = records.begin(); it != records.end();) {
+      losses.push_back(*it++);
+      PooledVector<Index> t;
+      const Tensor<T> values({N});
+      for (Index n = 0; n < N; ++n) {
+        t.push_back(static_cast<Index>(*it++));
+        values[n] = static_cast<T>(*it++);
+        loss_by_time_.add(t.back(), scheduler_.timesteps(), static_cast<double>(values[n]));
+      }
+      if (std::isfinite(losses.back())) timesteps_.template update<T>(t, values);
+    }
+    distributed::tree_sum(shards, [&](Index i, Index j) {
+      losses[static_cast<std::size_t>(i)] += losses[static_cast<std::size_t>(j)];
+    });
+    return losses[0];
   }
 
   /// Hides a share of the labels, so that the network learns to do without (Ho & Salimans 2022,
@@ -468,9 +618,10 @@ class Trainer {
   Network network_, ema_network_;
   Scheduler<T> scheduler_;
   TimestepSampler timesteps_;
-  LossByTime loss_by_time_;  ///< of the update that is being made
+  LossByTime loss_by_time_;  ///< of the last update
   std::vector<nn::NamedParameter<T>> parameters_;
   std::vector<Variable<T>> handles_;
+  std::unordered_map<const void*, std::size_t> numbers_;  ///< of parameters, by their identity
   optim::Adam<T> adam_;
   optim::Ema<T> ema_;
   optim::LearningRate learning_rate_;
@@ -483,6 +634,8 @@ class Trainer {
   Index failed_step_ = 0;            ///< the last one that was
   std::optional<RunSnapshot> good_;  ///< to go back to
   RunSaver saver_;
+  distributed::Ranks ranks_;
+  std::unique_ptr<distributed::GradientSum<T>> gradients_;
 };
 
 }  // namespace ddpm::DDPM_ABI
