@@ -9,7 +9,7 @@ import re
 import sys
 
 root, errors, count = pathlib.Path(sys.argv[1]), [], 0
-for page in [root / "README.md", *sorted((root / "docs").glob("*.md"))]:
+for page in [root / "README.md", *sorted((root / "docs").rglob("*.md"))]:
     text = page.read_text()
     for match in re.finditer(r"(?:<!-- from (\S+) -->\n)?```cpp\n(.*?)```", text, re.S):
         count += 1
