@@ -75,8 +75,9 @@ class ThreadRanks {
     const auto own = distributed::block_of(std::ssize(from), static_cast<Index>(block), rank_);
     world_.exchange(rank_, from, [&](const auto& all) {
       for (std::size_t r = 0; r < all.size() && own.count > 0; ++r)
-        std::memcpy(to.data() + r * static_cast<std::size_t>(own.count), all[r].data() + own.first,
-                    static_cast<std::size_t>(own.count));
+        if (r != static_cast<std::size_t>(rank_))
+          std::memcpy(to.data() + r * static_cast<std::size_t>(own.count),
+                      all[r].data() + own.first, static_cast<std::size_t>(own.count));
     });
   }
 

@@ -23,7 +23,8 @@ namespace ddpm::DDPM_ABI::distributed {
 /// `block` bytes, one a rank; the last ones may be shorter, or empty.
 ///
 ///   all_to_all(from, to, block)   block r of `from` goes to rank r; `to`, as long as size() times
-///                                 this rank's block, gets those that the ranks have for this one
+///                                 this rank's block, gets those that the others have for this one,
+///                                 each in its rank's place; this rank's own place is left as it is
 ///   all_gather(from, to, block)   this rank's block `from` goes into the same place of every
 ///                                 rank's `to`; it may stand there already
 ///   abort(message)                ends the work of all ranks, which tell the message
@@ -64,17 +65,14 @@ class Ranks {
   /// As the communicator's, of values; `block` counts values.
   template <class T>
   void all_to_all(std::span<const T> from, std::span<T> to, Index block) const {
-    if (link_)
-      link_->all_to_all(std::as_bytes(from), std::as_writable_bytes(to), bytes<T>(block));
-    else
-      copy(from, to);
+    if (link_) link_->all_to_all(std::as_bytes(from), std::as_writable_bytes(to), bytes<T>(block));
   }
   template <class T>
   void all_gather(std::span<const T> from, std::span<T> to, Index block) const {
     if (link_)
       link_->all_gather(std::as_bytes(from), std::as_writable_bytes(to), bytes<T>(block));
-    else
-      copy(from, to);
+    else if (from.data() != to.data())
+      std::copy(from.begin(), from.end(), to.begin());
   }
   /// Ends the others too, if there are any.
   void abort(const std::string& message) const {
@@ -110,11 +108,6 @@ class Ranks {
   static std::size_t bytes(Index count) {
     static_assert(std::is_trivially_copyable_v<T>);
     return static_cast<std::size_t>(count) * sizeof(T);
-  }
-
-  template <class T>
-  static void copy(std::span<const T> from, std::span<T> to) {
-    if (from.data() != to.data()) std::copy(from.begin(), from.end(), to.begin());
   }
 
   std::shared_ptr<Link> link_;

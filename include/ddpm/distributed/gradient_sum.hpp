@@ -241,13 +241,16 @@ class GradientSum {
     const Tensor<T> blocks({ranks, own.count});
     const auto all = std::span(values.data(), static_cast<std::size_t>(bucket.size));
     ranks_.all_to_all(std::span<const T>(all), std::span(blocks.begin(), blocks.end()), block);
-    tree_sum(working_, [&](Index i, Index j) {
-      simd::map<T>([](const auto& x, const auto& y) { return x + y; }, own.count,
-                   blocks.data() + i * own.count, blocks.data() + i * own.count,
-                   blocks.data() + j * own.count);
-    });
     T* mine = values.data() + own.first;
-    std::copy_n(blocks.data(), own.count, mine);
+    const auto part = [&](Index rank) {
+      return rank == ranks_.rank() ? mine : blocks.data() + rank * own.count;
+    };
+    tree_sum(working_, [&](Index i, Index j) {
+      T* sum = i == 0 && 2 * j >= working_ ? mine : part(i);  // the last one stands where it is sent from
+      simd::map<T>([](const auto& x, const auto& y) { return x + y; }, own.count, sum, part(i),
+                   part(j));
+    });
+    if (working_ == 1 && part(0) != mine) std::copy_n(part(0), own.count, mine);
     ranks_.all_gather(std::span<const T>(mine, static_cast<std::size_t>(own.count)), all, block);
     scatter(bucket, values);
   }

@@ -49,13 +49,15 @@ class MpiRanks {
   Index size() const { return size_; }
 
   void all_to_all(std::span<const std::byte> from, std::span<std::byte> to, std::size_t block) {
-    const Blocks sent = blocks(from.size(), block);
+    Blocks sent = blocks(from.size(), block);
     Blocks received = sent;
-    const int own = sent.counts[static_cast<std::size_t>(rank_)];
+    const auto self = static_cast<std::size_t>(rank_);
+    const int own = sent.counts[self];
     for (std::size_t r = 0; r < received.counts.size(); ++r) {
       received.counts[r] = own;
       received.starts[r] = own * static_cast<int>(r);
     }
+    sent.counts[self] = received.counts[self] = 0;
     MPI_Request request;
     MPI_Ialltoallv(from.data(), sent.counts.data(), sent.starts.data(), MPI_BYTE, to.data(),
                    received.counts.data(), received.starts.data(), MPI_BYTE, MPI_COMM_WORLD,
