@@ -37,14 +37,14 @@ def main():
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--speed", type=float, default=1.0)
     parser.add_argument("arguments", nargs="+")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     if args.check:
         path, gigabits, latency, seconds = args.arguments
         predicted, _ = step(read(path)[0], 2, float(gigabits), 1e-6 * float(latency))
         print(f"{gigabits} Gbit/s: predicted {predicted:.3f} s, measured {float(seconds):.3f} s")
         return
     latency, files = 1e-6 * float(args.arguments[0]), args.arguments[1:]
-    print("| network, batch a machine | link | 8 | 16 | 32 | 64 machines | 90 % at 64 from batch |\n|---|---|---|---|---|---|---|")
+    print("| network, images per machine | link | 8 | 16 | 32 | 64 machines | smallest batch for 90 % at 64 |\n|---|---|---|---|---|---|---|")
     for path in files:
         times, batch = read(path)
         for gigabits in (10, 25, 100):

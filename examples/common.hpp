@@ -218,6 +218,7 @@ template <class Network>
 Tensor<float> write_samples(const Network& network, const Scheduler<float>& scheduler,
                             const SampleOptions& options, const std::string& grid,
                             const std::string& strip = "", const Ranks& ranks = {}) {
+  check_sampling(network, scheduler, options);
   const bool leads = ranks.rank() == 0;
   const Index own = share_of(options, ranks).count;
   const Index batches = (own + options.batch_size - 1) / options.batch_size;

@@ -186,7 +186,7 @@ int main(int count, char** arguments) {
       "--terms", s.options.terms,
       "number of timesteps drawn for each image, for an unbiased estimate; 0: all of them");
   app.add_option("--batch", s.options.batch_size,
-                 "number of images at once, which changes no result");
+                 "number of images at once, at most 64, which changes no result");
   app.add_option("--seed", s.options.seed, "seed of the noise");
   app.add_option("--csv", s.csv, "CSV file to write, with the curve");
   app.add_option("--picture", s.picture, "SVG file to write, with the curve as a picture");

@@ -137,7 +137,7 @@ int main(int count, char** arguments) {
   const auto run = [&](const Ranks& ranks) {
     if (threads != 0) set_num_threads(threads);
     for (const std::string& file : {grid, strip})
-      if (!file.empty() && folder.empty())
+      if (!file.empty() && folder.empty() && ranks.rank() == 0)
         check_writable(std::filesystem::absolute(file).parent_path());
     const auto draw = [&](const auto& model) {
       const auto& scheduler = model.scheduler;

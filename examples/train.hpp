@@ -332,8 +332,8 @@ void train(const Network& network, const TrainSettings& settings, const Data& im
   check_sampling(network, scheduler, grid);  // before hours of training
   echo_sampling(grid, scheduler.timesteps());
 
-  Trainer<float, Network> trainer(network, scheduler, settings.trainer);
   Ranks ranks = settings.ranks;
+  Trainer<float, Network> trainer(network, scheduler, settings.trainer);
   if (ranks.size() > 1) trainer.distribute(ranks);
   if (settings.state) resume(trainer, settings);
   const MemoryNeed need = trainer.memory_need(images.image_shape());

@@ -56,6 +56,7 @@
 #define DDPM_COMPILED_OPS(extern_, T)                                                              \
   extern_ template class Scheduler<T>;                                                             \
   extern_ template class Variable<T>;                                                              \
+  extern_ template class distributed::GradientSum<T>;                                              \
   extern_ template Variable<T> operator+(const Variable<T>&, const Variable<T>&);                  \
   extern_ template Variable<T> add_row(const Variable<T>&, const Variable<T>&);                    \
   extern_ template Variable<T> attention(const Variable<T>&, Index);                               \

@@ -28,9 +28,18 @@ class ThreadWorld {
   template <class Take>
   void exchange(Index rank, std::span<const std::byte> bytes, const Take& take) {
     from_[static_cast<std::size_t>(rank)] = bytes;
-    meet();
+    meet(true);
     take(from_);
-    meet();
+    meet(false);  // all have come this far, and their bytes must stay until all have taken
+  }
+
+  /// A rank has failed and does not come any more.
+  void leave() {
+    {
+      const std::lock_guard lock(mutex_);
+      left_ = true;
+    }
+    changed_.notify_all();
   }
 
   void abort(Index rank, const std::string& message) {
@@ -44,8 +53,8 @@ class ThreadWorld {
   const std::string& aborted() const { return aborted_; }
 
  private:
-  /// Waits until all have come. Throws std::runtime_error if one never will.
-  void meet() {
+  /// Waits until all have come. `may_fail`: throws std::runtime_error if one never will.
+  void meet(bool may_fail) {
     std::unique_lock lock(mutex_);
     const Index round = round_;
     if (++here_ == size()) {
@@ -53,14 +62,16 @@ class ThreadWorld {
       ++round_;
       changed_.notify_all();
     }
-    changed_.wait(lock, [&] { return round_ != round || !aborted_.empty(); });
-    if (!aborted_.empty()) throw std::runtime_error(aborted_);
+    const auto failed = [&] { return may_fail && (left_ || !aborted_.empty()); };
+    changed_.wait(lock, [&] { return round_ != round || failed(); });
+    if (round_ == round) throw std::runtime_error("another rank has failed: " + aborted_);
   }
 
   std::vector<std::span<const std::byte>> from_;
   std::mutex mutex_;
   std::condition_variable changed_;
   Index here_ = 0, round_ = 0;
+  bool left_ = false;
   std::string aborted_;
 };
 
@@ -109,6 +120,7 @@ inline std::string run_ranks(Index size, const std::function<void(ThreadRanks&)>
         body(ranks);
       } catch (...) {
         errors[static_cast<std::size_t>(rank)] = std::current_exception();
+        world.leave();
       }
     });
   for (std::thread& thread : threads) thread.join();

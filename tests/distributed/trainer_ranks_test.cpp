@@ -34,7 +34,10 @@ std::string train(Index ranks, const TrainerOptions& options, const std::filesys
     UNetConfig config = small;
     config.image.classes = 3;
     const UNet<float> net(config, Rng(1));
-    Trainer<float> trainer(net, Scheduler<float>({.timesteps = 20}), options);
+    // Few timesteps where each must be seen ten times before losses count.
+    const bool by_loss = options.timestep_sampling == TimestepSampling::loss_second_moment;
+    const Scheduler<float> scheduler({.timesteps = by_loss ? 2 : 20});
+    Trainer<float> trainer(net, scheduler, options);
     if (ranks > 1) trainer.distribute(rank);
     if (!from.empty()) trainer.resume(from);
     trainer.fit(data, [&](auto&, const TrainingStep& step) {
@@ -63,12 +66,13 @@ TEST_CASE("trainer: ranks leave the run state of one process, byte for byte") {
       options.timestep_sampling = sampling;
       options.horizontal_flip = true;
       options.label_dropout = 0.3;
-      train(1, options, {}, one);
+      REQUIRE(train(1, options, {}, one).empty());
       for (const Index ranks : {2, 3, 4, 5, 8}) {
         if (ranks > shards) continue;
         CAPTURE(shards);
         CAPTURE(ranks);
-        CHECK(train(ranks, options, {}, many).empty());
+        std::filesystem::remove(many);
+        REQUIRE(train(ranks, options, {}, many).empty());
         CHECK(bytes_of(one) == bytes_of(many));
       }
     }
@@ -79,12 +83,13 @@ TEST_CASE("trainer: a run goes on with another number of ranks") {
   const auto whole = folder.path / "whole", half = folder.path / "half", end = folder.path / "end";
   auto options = in_shards(8, 5);
   options.timestep_sampling = TimestepSampling::loss_second_moment;
-  train(1, options, {}, whole);
+  REQUIRE(train(1, options, {}, whole).empty());
   options.steps = 2;
-  train(4, options, {}, half);
+  REQUIRE(train(4, options, {}, half).empty());
   options.steps = 5;
   for (const Index ranks : {1, 2, 8}) {
-    train(ranks, options, half, end);
+    std::filesystem::remove(end);
+    REQUIRE(train(ranks, options, half, end).empty());
     CHECK(bytes_of(whole) == bytes_of(end));
   }
 }
@@ -124,35 +129,61 @@ TEST_CASE("trainer: an error on one rank ends all of them, with its message") {
 
 TEST_CASE("trainer: what is not finite on one rank is left out on all") {
   const TemporaryFolder folder;
-  const auto one = folder.path / "one", many = folder.path / "many";
   auto data = labelled(64);
   data.images[30 * 5 * 7] = std::numeric_limits<float>::quiet_NaN();
-  const auto run = [&](Index ranks, const std::filesystem::path& to) {
+  UNetConfig config = small;
+  config.image.classes = 3;
+  const auto run = [&](Index ranks, NonFinite non_finite, const std::filesystem::path& to) {
     return run_ranks(ranks, [&](ThreadRanks& rank) {
-      UNetConfig config = small;
-      config.image.classes = 3;
       const UNet<float> net(config, Rng(1));
-      auto options = in_shards(4, 7);
-      options.non_finite = NonFinite::skip;
+      auto options = in_shards(4, 9);
+      options.non_finite = non_finite;
+      options.save = {.folder = to.string(), .minutes = 0, .steps = 2};
       Trainer<float> trainer(net, Scheduler<float>({.timesteps = 20}), options);
       if (ranks > 1) trainer.distribute(rank);
-      trainer.fit(data);
-      CHECK(trainer.skipped() == 1);
-      if (rank.rank() == 0) trainer.save(to);
+      Index made = 0;
+      trainer.fit(data, [&](auto&, const TrainingStep&) { ++made; });
+      CHECK(trainer.skipped() >= 1);
+      if (rank.rank() != 0) return;
+      const auto states = run_states(to);
+      const auto file = io::Safetensors::read(states.back());
+      CHECK(file.metadata().at("run.drawn") == message(8 * (made + trainer.skipped())));
     });
   };
-  run(1, one);
-  run(4, many);
-  CHECK(bytes_of(one) == bytes_of(many));
-  const auto said = run_ranks(2, [&](ThreadRanks& rank) {
-    UNetConfig config = small;
-    config.image.classes = 3;
-    const UNet<float> net(config, Rng(1));
-    Trainer<float> trainer(net, Scheduler<float>({.timesteps = 20}), in_shards(4, 9));
-    trainer.distribute(rank);
-    trainer.fit(data);
-  });
+  for (const auto non_finite : {NonFinite::skip, NonFinite::reload}) {
+    const auto to = [&](Index ranks) { return folder.path / message(name_of(non_finite), ranks); };
+    for (const Index ranks : {1, 2, 4}) REQUIRE(run(ranks, non_finite, to(ranks)).empty());
+    for (const Index ranks : {2, 4})
+      CHECK(bytes_of(run_states(to(1)).back()) == bytes_of(run_states(to(ranks)).back()));
+  }
+  const auto said = run(2, NonFinite::fail, folder.path / "fail");
   CHECK(said.find("the loss of step") != std::string::npos);
+}
+
+TEST_CASE("trainer: a callback that throws anything ends all ranks") {
+  struct Anything {};
+  const auto data = labelled(8);
+  UNetConfig config = small;
+  config.image.classes = 3;
+  const auto said = run_ranks(2, [&](ThreadRanks& rank) {
+    const UNet<float> net(config, Rng(1));
+    Trainer<float> trainer(net, Scheduler<float>({.timesteps = 20}), in_shards(2, 5));
+    trainer.distribute(rank);
+    trainer.fit(data, [&](auto&, const TrainingStep&) {
+      if (rank.rank() == 1) throw Anything();
+    });
+  });
+  CHECK(said == "rank 1: something that is no std::exception was thrown");
+}
+
+TEST_CASE("trainer: a weight that is a constant stays as it is") {
+  UNet<float> net(small, Rng(1));
+  const auto before = net.conv_in.weight.value().clone();
+  net.conv_in.weight = Variable<float>(before.clone());
+  Trainer<float> trainer(net, Scheduler<float>({.timesteps = 20}), quiet(3));
+  trainer.fit(random_tensor<float>({4, 6, 5, 1}, 3));
+  CHECK(trainer.steps() == 3);
+  CHECK(same_bits(before, net.conv_in.weight.value()));
 }
 
 TEST_CASE("trainer: ranks that cannot make one run are told so") {

@@ -35,7 +35,7 @@ def run(ranks, program, *arguments, fails=False):
 def training(out, steps, *more):
     """Labels, flips, accumulation, timesteps by their losses."""
     return ["train_mnist", images, "--labels", labels, "--network", "tiny", "--limit", 128, "--flip", "--batch", 2,
-            "--accumulation", 8, "--timestep-sampling", "loss_second_moment", "--steps", steps, "--samples", 10,
+            "--accumulation", 8, "--timestep-sampling", "loss_second_moment", "--timesteps", 8, "--steps", steps, "--samples", 10,
             "--sample-steps", 2, "--save-minutes", 0, "--save-steps", 10, "--out", out, *more]
 
 
@@ -86,7 +86,7 @@ check("a folder that cannot be made", "/proc/nowhere" in said)
 
 # A rank that dies ends the run within seconds; the run goes on from its last state.
 random.seed(1)
-out = work / "killed"
+out, killed = work / "killed", 0
 for kill in range(kills):
     if not (out / f"state-{STEPS:08d}.safetensors").exists():
         process = subprocess.Popen(command(4, *training(out, STEPS)), env=environment, stdout=subprocess.PIPE,
@@ -104,10 +104,12 @@ for kill in range(kills):
             continue  # it had ended
         if seconds > 10 or "signal 9" not in said:
             sys.exit(f"after a kill: {seconds:.1f} s, {said}")
+        killed += 1
     else:
         check(f"a run that was killed, begun again {kill} times", state(out, STEPS) == state(whole, STEPS))
         shutil.rmtree(out)
 if out.exists():
     run(2, *training(out, STEPS))
     check("the last killed run, ended by 2 ranks", state(out, STEPS) == state(whole, STEPS))
+check(f"{killed} of {kills} tries killed a rank", killed > 0 or kills == 0)
 shutil.rmtree(work)

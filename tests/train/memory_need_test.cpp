@@ -38,7 +38,7 @@ TEST_CASE("memory [MB-1]: what a step takes is known before, within 15 %") {
     config.image.classes = rng.below(2);
     TrainerOptions options = quiet(3);
     options.batch_size = 1 + rng.below(20);
-    options.accumulation = 1 + rng.below(2);
+    options.accumulation = 1 + rng.below(8);
     const Index side = 8 * (1 + rng.below(4));
     CAPTURE(config.channels);
     CAPTURE(options.batch_size);

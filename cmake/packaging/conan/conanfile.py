@@ -47,6 +47,8 @@ class Ddpm(ConanFile):
         toolchain = CMakeToolchain(self)
         for programs in ("TESTS", "EXAMPLES", "BENCH"):
             toolchain.cache_variables[f"DDPM_BUILD_{programs}"] = False
+        for option in "FETCH", "MPI":
+            toolchain.cache_variables[f"DDPM_{option}"] = False
         toolchain.generate()
 
     def build(self):

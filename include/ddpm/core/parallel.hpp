@@ -3,7 +3,7 @@
 // Work is cut by shape, never by the number of threads; tasks write disjoint outputs. Results are
 // therefore the same bits at any number of threads. Nested calls run in the calling task. The pool
 // starts at the first use; its size is set_num_threads(), else the environment variable
-// DDPM_NUM_THREADS, else the number of processors.
+// DDPM_NUM_THREADS, else the number of processors that the process may use.
 //
 // The pool lives as long as the process: what other threads, or the destructors of static objects,
 // do at its end still works. A child of fork() starts a pool of its own.
@@ -30,6 +30,7 @@
 #include "ddpm/core/fork.hpp"
 #include "ddpm/core/function_ref.hpp"
 #include "ddpm/core/precision.hpp"
+#include "ddpm/core/processors.hpp"
 #include "ddpm/core/shape.hpp"
 
 namespace ddpm::DDPM_ABI {
@@ -44,7 +45,7 @@ inline int default_num_threads() {
             text, "', expected a whole number from 1 to 4096");
     return static_cast<int>(value);
   }
-  return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+  return available_processors();
 }
 
 inline thread_local bool inside_parallel_for = false;

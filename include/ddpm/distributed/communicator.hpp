@@ -14,6 +14,7 @@
 #include <span>
 #include <string>
 #include <type_traits>
+#include <vector>
 
 #include "ddpm/core/shape.hpp"
 
@@ -57,7 +58,8 @@ class Ranks {
  public:
   Ranks() = default;
   template <Communicator C>
-  explicit Ranks(C& communicator) : link_(std::make_shared<LinkTo<C>>(communicator)) {}
+  requires(!std::same_as<C, Ranks>) explicit Ranks(C& communicator)
+      : link_(std::make_shared<LinkTo<C>>(communicator)) {}
 
   Index rank() const { return link_ ? link_->rank() : 0; }
   Index size() const { return link_ ? link_->size() : 1; }
@@ -74,9 +76,16 @@ class Ranks {
     else if (from.data() != to.data())
       std::copy(from.begin(), from.end(), to.begin());
   }
+  /// The values of all ranks, one rank's behind the other's; each gives as many.
+  template <class T>
+  std::vector<T> gather(std::span<const T> mine) const {
+    std::vector<T> all(mine.size() * static_cast<std::size_t>(size()));
+    all_gather(mine, std::span(all), std::ssize(mine));
+    return all;
+  }
   /// Ends the others too, if there are any.
   void abort(const std::string& message) const {
-    if (link_) link_->abort(message);
+    if (size() > 1) link_->abort(message);
   }
 
  private:

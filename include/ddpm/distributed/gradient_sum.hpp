@@ -121,10 +121,10 @@ class GradientSum {
         if (!buckets_.empty()) count_down(i);
       }
     if (!buckets_.empty()) wait();
-    const PooledVector<char> found = found_by_all();
+    find_by_all();
     PooledVector<Tensor<T>> result;
     for (std::size_t i = 0; i < sums_.size(); ++i)
-      result.push_back(found[i] != 0 ? sums_[i].back() : Tensor<T>());
+      result.push_back(found_[i] != 0 ? sums_[i].back() : Tensor<T>());
     for (auto& sums : sums_) sums.clear();
     return result;
   }
@@ -141,16 +141,17 @@ class GradientSum {
     Index missing = 0;  ///< members whose gradient is not there yet
   };
 
+  struct Plus {
+    auto operator()(const auto& x, const auto& y) const { return x + y; }
+  };
+
   /// a + b, in the memory of one of them. None and another are that one and zeros, as they are for
   /// ranks that have to send something.
   static Tensor<T> added(Tensor<T> a, Tensor<T> b) {
     if (a.empty()) std::swap(a, b);
     if (a.empty()) return {};
-    if (b.empty())
-      elementwise<T>([](const auto& x) { return x + std::decay_t<decltype(x)>(T(0)); }, a.view(),
-                     a);
-    else
-      elementwise<T>([](const auto& x, const auto& y) { return x + y; }, a.view(), a, b);
+    if (b.empty()) b = Tensor<T>(a.shape(), T(0));
+    elementwise<T>(Plus(), a.view(), a, b);
     return a;
   }
 
@@ -177,13 +178,11 @@ class GradientSum {
     if (!small.members.empty()) close(std::move(small));
   }
 
-  /// Which parameters have a gradient in any shard of any rank.
-  PooledVector<char> found_by_all() const {
-    const std::size_t count = found_.size(), ranks = static_cast<std::size_t>(ranks_.size());
-    PooledVector<char> all(count * ranks), result(count, 0);
-    ranks_.all_gather(std::span<const char>(found_), std::span(all), static_cast<Index>(count));
-    for (std::size_t i = 0; i < all.size(); ++i) result[i % count] |= all[i];
-    return result;
+  /// Notes which parameters have a gradient in any shard of any rank.
+  void find_by_all() {
+    if (ranks_.size() == 1) return;
+    const auto all = ranks_.gather(std::span<const char>(found_));
+    for (std::size_t i = 0; i < all.size(); ++i) found_[i % found_.size()] |= all[i];
   }
 
   double now() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
@@ -246,9 +245,10 @@ class GradientSum {
       return rank == ranks_.rank() ? mine : blocks.data() + rank * own.count;
     };
     tree_sum(working_, [&](Index i, Index j) {
-      T* sum = i == 0 && 2 * j >= working_ ? mine : part(i);  // the last one stands where it is sent from
-      simd::map<T>([](const auto& x, const auto& y) { return x + y; }, own.count, sum, part(i),
-                   part(j));
+      T* sum = i == 0 && 2 * j >= working_ ? mine
+                                           : part(i);  // the last one stands where it is sent from
+      simd::map<T>(Plus(), own.count, sum, static_cast<const T*>(part(i)),
+                   static_cast<const T*>(part(j)));
     });
     if (working_ == 1 && part(0) != mine) std::copy_n(part(0), own.count, mine);
     ranks_.all_gather(std::span<const T>(mine, static_cast<std::size_t>(own.count)), all, block);
@@ -282,7 +282,7 @@ class GradientSum {
   Ranks ranks_;
   std::vector<std::vector<Tensor<T>>> sums_;  ///< of each parameter, the largest first
   std::vector<bool> told_;                    ///< in this shard
-  std::vector<char> found_;                   ///< 1: in some shard of this rank
+  std::vector<char> found_;                   ///< 1: has a gradient in some shard
   Index own_ = 1, shard_ = 0, working_ = 1;
   std::vector<Bucket> buckets_;
   std::vector<std::size_t> bucket_of_;

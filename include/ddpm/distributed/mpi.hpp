@@ -15,9 +15,13 @@
 #include <mpi.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <exception>
 #include <iostream>
 #include <limits>
+#include <mutex>
+#include <optional>
+#include <stdexcept>
 #include <thread>
 #include <vector>
 
@@ -32,7 +36,7 @@ namespace ddpm::DDPM_ABI::distributed {
 class MpiRanks {
  public:
   /// Starts MPI, once in a process. Throws std::runtime_error if this MPI cannot be called from
-  /// several threads in turn.
+  /// several threads in turn, or the process was started by that of another MPI.
   MpiRanks() {
     int provided = 0;
     MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &provided);
@@ -40,6 +44,11 @@ class MpiRanks {
       throw std::runtime_error("MPI: no support for threads (MPI_THREAD_SERIALIZED)");
     MPI_Comm_rank(MPI_COMM_WORLD, &rank_);
     MPI_Comm_size(MPI_COMM_WORLD, &size_);
+    for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"})
+      if (const char* started = std::getenv(name); size_ == 1 && started && std::atoi(started) > 1)
+        throw std::runtime_error(message("MPI: ", name, " says ", started,
+                                         " processes, but this one is on its own: the mpirun that "
+                                         "started it is of another MPI than it was built with"));
   }
   MpiRanks(const MpiRanks&) = delete;
   MpiRanks& operator=(const MpiRanks&) = delete;
@@ -59,10 +68,11 @@ class MpiRanks {
     }
     sent.counts[self] = received.counts[self] = 0;
     MPI_Request request;
+    auto locked = lock();
     MPI_Ialltoallv(from.data(), sent.counts.data(), sent.starts.data(), MPI_BYTE, to.data(),
                    received.counts.data(), received.starts.data(), MPI_BYTE, MPI_COMM_WORLD,
                    &request);
-    wait(request);
+    wait(request, locked);
   }
 
   void all_gather(std::span<const std::byte> from, std::span<std::byte> to, std::size_t block) {
@@ -70,15 +80,17 @@ class MpiRanks {
     const auto own = static_cast<std::size_t>(received.starts[static_cast<std::size_t>(rank_)]);
     const bool in_place = from.data() == to.data() + own;
     MPI_Request request;
+    auto locked = lock();
     MPI_Iallgatherv(in_place ? MPI_IN_PLACE : from.data(), static_cast<int>(from.size()), MPI_BYTE,
                     to.data(), received.counts.data(), received.starts.data(), MPI_BYTE,
                     MPI_COMM_WORLD, &request);
-    wait(request);
+    wait(request, locked);
   }
 
   /// Writes the message to standard error and ends every rank with status 1.
   void abort(const std::string& message) {
     std::cerr << "\nerror on rank " << rank_ << ": " << message << '\n' << std::flush;
+    const auto locked = lock();
     MPI_Abort(MPI_COMM_WORLD, 1);
   }
 
@@ -100,25 +112,33 @@ class MpiRanks {
     return result;
   }
 
-  static void wait(MPI_Request& request) {
+  /// One thread at a time calls MPI; abort() may come while another one waits.
+  std::unique_lock<std::mutex> lock() { return std::unique_lock(calls_); }
+
+  static void wait(MPI_Request& request, std::unique_lock<std::mutex>& locked) {
     using namespace std::chrono_literals;
     for (int looked = 0;; ++looked) {
       int done = 0;
       MPI_Test(&request, &done, MPI_STATUS_IGNORE);
       if (done != 0) return;
-      if (looked > 16) std::this_thread::sleep_for(20us);
+      if (looked <= 16) continue;
+      locked.unlock();
+      std::this_thread::sleep_for(20us);
+      locked.lock();
     }
   }
 
   int rank_ = 0, size_ = 1;
+  std::mutex calls_;
 };
 
 /// Calls body(MpiRanks&), which returns the exit status of this rank, or nothing. What it throws is
 /// told and ends every rank, as does a status other than 0.
 template <class Body>
 int run_with_mpi(Body&& body) {
-  MpiRanks ranks;
+  std::optional<MpiRanks> started;
   try {
+    MpiRanks& ranks = started.emplace();
     if constexpr (std::is_void_v<std::invoke_result_t<Body&, MpiRanks&>>) {
       body(ranks);
       return 0;
@@ -128,9 +148,12 @@ int run_with_mpi(Body&& body) {
       return status;
     }
   } catch (const std::exception& error) {
-    ranks.abort(error.what());
-    return 1;
+    if (started) started->abort(error.what());
+    std::cerr << "error: " << error.what() << '\n';
+  } catch (...) {
+    if (started) started->abort("something that is no std::exception was thrown");
   }
+  return 1;
 }
 
 }  // namespace ddpm::DDPM_ABI::distributed

@@ -1,6 +1,6 @@
 // The door to the operating system: files, the terminal, memory. Everything else in the library is
-// standard C++, but for core/fork.hpp (threads that fork), core/memory.hpp (large pages) and AMX's
-// permission on Linux.
+// standard C++, but for core/fork.hpp (threads that fork), core/memory.hpp (large pages),
+// core/processors.hpp and AMX's permission on Linux.
 //
 // SPDX-License-Identifier: MIT
 #pragma once

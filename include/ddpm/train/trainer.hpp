@@ -13,11 +13,11 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <bit>
 #include <functional>
 #include <iostream>
 #include <memory>
 #include <optional>
-#include <unordered_map>
 
 #include "ddpm/core/scratch.hpp"
 #include "ddpm/data/digest.hpp"
@@ -70,10 +70,12 @@ class Trainer {
   /// with the same network, scheduler and options and do the same; the communicator must outlive
   /// this. Only rank 0 shows progress and writes run states; stop() and set_steps() count there and
   /// hold for all. Whatever fit() throws on one rank ends the work of all.
-  /// Throws PreconditionError if there are more ranks than shards (options.accumulation).
+  /// Throws PreconditionError if there are more ranks than shards (options.accumulation), or fit()
+  /// is running.
   template <distributed::Communicator C>
   void distribute(C& communicator) {
     const distributed::Ranks ranks(communicator);
+    require(!running_, "Trainer::distribute: fit() is running");
     require(ranks.size() <= options_.accumulation, "Trainer::distribute: ", ranks.size(),
             " ranks share accumulation = ", options_.accumulation, " batches of ",
             options_.batch_size, " images; expected at least one for each");
@@ -102,6 +104,9 @@ class Trainer {
       run(data, on_step);
     } catch (const std::exception& error) {
       ranks_.abort(error.what());
+      throw;
+    } catch (...) {
+      ranks_.abort("something that is no std::exception was thrown");
       throw;
     }
   }
@@ -158,7 +163,7 @@ class Trainer {
       room = scratch_bytes();
       dry_step(image);
     } while (scratch_bytes() > room);
-    need.step = memory::statistics().bytes_touched - touched;
+    need.step = memory::statistics().bytes_touched - touched + waiting_sums() * need.model / 4;
     adam_.zero_grad();
     memory::trim();
     timesteps_ = before;
@@ -218,6 +223,7 @@ class Trainer {
   /// fit(), whose errors reach the other ranks.
   template <class D>
   void run(const D& data, const OnStep& on_step) {
+    const detail::Scoped running(running_, true);
     const distributed::Share own = own_shards();
     data::Loader<T> loader(data, {.batch_size = options_.batch_size,
                                   .seed = options_.seed,
@@ -263,8 +269,14 @@ class Trainer {
     return 4 * sizeof(T) * values;
   }
 
-  /// The gradients of a step, for their memory only: of two shards at most, which hold as much as
-  /// the most of them.
+  /// Sums of gradients that wait for others while the last of several shards is worked on, but for
+  /// the one that dry_step() holds too.
+  std::size_t waiting_sums() const {
+    const auto shards = static_cast<std::size_t>(std::max<Index>(own_shards().count, 2));
+    return static_cast<std::size_t>(std::bit_width(shards - 1)) - 1;
+  }
+
+  /// The gradients of a step, for their memory only: of two shards at most.
   void dry_step(const Shape& image) {
     const detail::FirstTasksOnly guard;
     const Index N = options_.batch_size, shards = std::min<Index>(own_shards().count, 2);
@@ -285,8 +297,9 @@ class Trainer {
 
   void sum_gradients() {
     std::vector<Shape> shapes;
+    identities_.clear();
     for (const auto& handle : handles_) {
-      numbers_[handle.identity()] = shapes.size();
+      identities_.push_back(handle.identity());
       shapes.push_back(handle.shape());
     }
     gradients_.reset();
@@ -297,33 +310,42 @@ class Trainer {
   bool agree(bool save) {
     if (ranks_.size() == 1) return save;
     const std::array<Index, 3> mine{stopped_ ? 1 : 0, steps_, save ? 1 : 0};
-    const auto all = gather_from_ranks(std::span<const Index>(mine));
+    const auto all = ranks_.gather(std::span<const Index>(mine));
     stopped_ = all[0] != 0;
     set_steps(all[1]);
     return all[2] != 0;
   }
 
-  /// The values of all ranks, one behind the other.
-  template <class V>
-  std::vector<V> gather_from_ranks(std::span<const V> mine) const {
-    std::vector<V> all(mine.size() * static_cast<std::size_t>(ranks_.size()));
-    ranks_.all_gather(mine, std::span(all), std::ssize(mine));
-    return all;
-  }
-
   /// Throws PreconditionError unless all ranks are about to make the same run.
   void check_ranks() const {
     if (ranks_.size() == 1) return;
+    io::Metadata run = describe();
+    run["non_finite"] = message(name_of(options_.non_finite), " ", options_.most_skipped);
     io::Crc32 crc;
-    for (const auto& [name, value] : describe())
+    for (const auto& [name, value] : run)
       crc.add((name + '\n' + value + '\n').data(), name.size() + value.size() + 2);
     for (const auto& [name, tensor] : tensors())
       crc.add(tensor.data(), static_cast<std::size_t>(tensor.size()) * sizeof(T));
+    const Tensor<double> losses = timesteps_.memory();
+    crc.add(losses.data(), static_cast<std::size_t>(losses.size()) * sizeof(double));
     const std::uint64_t mine = crc.value();
-    const auto all = gather_from_ranks(std::span(&mine, 1));
+    const auto all = ranks_.gather(std::span(&mine, 1));
     for (std::size_t rank = 0; rank < all.size(); ++rank)
       require(all[rank] == all[0], "Trainer::fit: rank ", rank,
               " has other options, weights or data than rank 0");
+  }
+
+  /// Throws std::runtime_error unless all ranks have computed the same, bit for bit.
+  void check_norm(double norm) const {
+    if (ranks_.size() == 1) return;
+    const auto mine = std::bit_cast<std::uint64_t>(norm);
+    const auto all = ranks_.gather(std::span(&mine, 1));
+    for (std::size_t rank = 0; rank < all.size(); ++rank)
+      if (all[rank] != all[0])
+        throw std::runtime_error(message("Trainer::fit: rank ", rank,
+                                         " has computed another norm of the same gradients than "
+                                         "rank 0; all ranks need the same program, on processors "
+                                         "of the same kind"));
   }
 
   /// Throws PreconditionError if training needs more memory than allowed.
@@ -400,6 +422,8 @@ class Trainer {
       if (options_.non_finite == NonFinite::reload) good_ = now;
       saver_.start(std::move(now), steps());
     } catch (const std::bad_alloc&) {
+      // All ranks must be able to go back to the same state.
+      if (options_.non_finite == NonFinite::reload && ranks_.size() > 1) throw;
       saver_.start(snapshot(false), steps());
       saver_.finish(false);
     }
@@ -415,6 +439,7 @@ class Trainer {
     timesteps_.restore(values.timesteps);
     auto position = read_config<RunPosition>(state.metadata, "run", "this run");
     position.skipped = position_.skipped;
+    position.drawn = position_.drawn;
     position_ = position;
     adam_.resume_at(position.steps);
     ema_.resume_at(position.steps);
@@ -492,10 +517,12 @@ class Trainer {
       records.insert(records.end(), record.begin(), record.end());
     }
     const auto sums = gradients_->finish();
-    for (std::size_t i = 0; i < sums.size(); ++i) handles_[i].set_grad(sums[i]);
+    for (std::size_t i = 0; i < sums.size(); ++i)
+      if (!sums[i].empty()) handles_[i].set_grad(sums[i]);
     const double loss = take_records(std::move(records));
     const Index step = adam_.steps();
     const double norm = std::isfinite(loss) ? optim::grad_norm(handles_) : loss;
+    check_norm(norm);
     if (!std::isfinite(norm)) {
       leave_out(loss);
       return std::nullopt;
@@ -553,11 +580,16 @@ class Trainer {
       record.push_back(static_cast<double>(losses.value()[n]));
     }
     loss.backward([this](const Variable<T>& parameter) {
-      const auto found = numbers_.find(parameter.identity());
-      if (found == numbers_.end()) return;
-      gradients_->add(found->second, parameter.grad());
+      const auto found = std::find(identities_.begin(), identities_.end(), parameter.identity());
+      if (found == identities_.end()) return;
+      gradients_->add(static_cast<std::size_t>(found - identities_.begin()), parameter.grad());
       parameter.zero_grad();
     });
+    for (std::size_t i = 0; i < handles_.size(); ++i)  // those that an op has kept from the end
+      if (const Tensor<T> grad = handles_[i].grad(); !grad.empty()) {
+        gradients_->add(i, grad);
+        handles_[i].zero_grad();
+      }
     gradients_->end_shard();
     return record;
   }
@@ -621,13 +653,14 @@ class Trainer {
   LossByTime loss_by_time_;  ///< of the last update
   std::vector<nn::NamedParameter<T>> parameters_;
   std::vector<Variable<T>> handles_;
-  std::unordered_map<const void*, std::size_t> numbers_;  ///< of parameters, by their identity
+  std::vector<const void*> identities_;  ///< of the handles
   optim::Adam<T> adam_;
   optim::Ema<T> ema_;
   optim::LearningRate learning_rate_;
   RunPosition position_;  ///< but for the updates made, which are Adam's
   data::Digest digest_;   ///< of the last data
   Index steps_ = 1;       ///< of the fit() that runs
+  bool running_ = false;  ///< fit()
   bool stopped_ = false;
   bool resumed_ = false;             ///< and no fit() since
   Index failures_ = 0;               ///< updates left out in a row
