@@ -312,10 +312,10 @@ class Variable {
 
   /// Counts for each leaf how often the nodes that this was computed from use it.
   void count_uses() const {
-    PooledVector<detail::Node<T>*> nodes;
+    PooledVector<detail::NodePointer<T>> nodes;
     const auto meet = [&](const detail::NodePointer<T>& node) {
       if (node.get() == nullptr || node->is_leaf() || std::exchange(node->counted, true)) return;
-      nodes.push_back(node.get());
+      nodes.push_back(node);
     };
     meet(node_);
     for (std::size_t i = 0; i < nodes.size(); ++i)
@@ -323,7 +323,7 @@ class Variable {
         meet(input);
         if (is_parameter(input)) input->uses = 0;
       }
-    for (detail::Node<T>* node : nodes) {
+    for (const auto& node : nodes) {
       node->counted = false;
       for (const auto& input : node->inputs())
         if (is_parameter(input)) ++input->uses;

@@ -322,8 +322,10 @@ class Trainer {
     io::Metadata run = describe();
     run["non_finite"] = message(name_of(options_.non_finite), " ", options_.most_skipped);
     io::Crc32 crc;
-    for (const auto& [name, value] : run)
-      crc.add((name + '\n' + value + '\n').data(), name.size() + value.size() + 2);
+    for (const auto& [name, value] : run) {
+      crc.add(name.c_str(), name.size() + 1);
+      crc.add(value.c_str(), value.size() + 1);
+    }
     for (const auto& [name, tensor] : tensors())
       crc.add(tensor.data(), static_cast<std::size_t>(tensor.size()) * sizeof(T));
     const Tensor<double> losses = timesteps_.memory();
