@@ -3,6 +3,7 @@
 
 Run: ranks.py BUILD_EXAMPLES IMAGES LABELS [KILLS]     needs mpirun (Open MPI)
 """
+import contextlib
 import os
 import pathlib
 import random
@@ -105,8 +106,9 @@ while killed < kills:
                                stderr=subprocess.STDOUT, text=True, start_new_session=True)
     time.sleep(random.uniform(0.3, 3))
     ranks = children(process.pid)
-    if ranks:
-        os.kill(random.choice(ranks), signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):  # it may have ended just now
+        if ranks:
+            os.kill(random.choice(ranks), signal.SIGKILL)
     begun = time.monotonic()
     said, _ = process.communicate(timeout=60)
     seconds = time.monotonic() - begun
