@@ -74,12 +74,12 @@ class Trainer {
   /// is running.
   template <distributed::Communicator C>
   void distribute(C& communicator) {
-    const distributed::Ranks ranks(communicator);
+    const Index ranks = communicator.size();
     require(!running_, "Trainer::distribute: fit() is running");
-    require(ranks.size() <= options_.accumulation, "Trainer::distribute: ", ranks.size(),
+    require(ranks <= options_.accumulation, "Trainer::distribute: ", ranks,
             " ranks share accumulation = ", options_.accumulation, " batches of ",
             options_.batch_size, " images; expected at least one for each");
-    ranks_ = ranks;
+    ranks_ = distributed::Ranks(communicator);
     sum_gradients();
     if (leads()) return;
     options_.save.folder.clear();
