@@ -95,6 +95,7 @@ build_and_run fetched add_subdirectory -DDDPM_SOURCE="$root" -DCMAKE_DISABLE_FIN
   -DCMAKE_FIND_USE_CMAKE_SYSTEM_PATH=OFF -DZLIB_ROOT=/usr \
   -DFETCHCONTENT_SOURCE_DIR_DDPM_XSIMD="$PWD/sources/xsimd" -DFETCHCONTENT_SOURCE_DIR_DDPM_JSON="$PWD/sources/json" \
   -DFETCHCONTENT_SOURCE_DIR_DDPM_EIGEN="$PWD/sources/eigen" -DFETCHCONTENT_SOURCE_DIR_DDPM_STB="$PWD/sources/stb"
+test "$("$cmake" -S "$here" -B fetched | grep -c 'is not installed and is taken from')" = 4
 
 # A library of the user's, which links ours from a sub-folder, can be installed and exported.
 configure exported -DWAY=exported -DDDPM_SOURCE="$root" >/dev/null
