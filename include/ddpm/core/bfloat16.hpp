@@ -5,6 +5,10 @@
 // A register holds a pair where it holds a float, so that one register tile serves both: its units
 // are floats, doubles, or pairs. Values are rounded to nearest, ties to even.
 //
+// Pairs are what products are made of where the processor multiplies them. Elsewhere the operands
+// are rounded, and the kernels of floats do the rest (kernels/product/operand.hpp): nothing is
+// compiled twice. DDPM_TEST_PAIRS has pairs everywhere, so that every sanitizer can see them.
+//
 // SPDX-License-Identifier: MIT
 #pragma once
 
@@ -15,6 +19,10 @@
 
 #include "ddpm/core/precision.hpp"
 #include "ddpm/core/simd.hpp"
+
+#if defined(DDPM_AVX512_BF16) || defined(DDPM_TEST_PAIRS)
+#define DDPM_PAIRS
+#endif
 
 namespace ddpm::DDPM_ABI {
 
@@ -49,16 +57,25 @@ constexpr Index units(Index terms) {
   return (terms + terms_of_unit<U> - 1) / terms_of_unit<U>;
 }
 
-/// The precision of this thread's products of T: doubles are never rounded.
+/// True if products of T are made of pairs where the precision is bfloat16. Doubles never are.
 template <class T>
-Precision precision_of() {
-  return std::is_same_v<T, float> ? matmul_precision() : Precision::float32;
+inline constexpr bool in_pairs =
+#ifdef DDPM_PAIRS
+    std::is_same_v<T, float>;
+#else
+    false;
+#endif
+
+/// The precision of the kernels that this thread's products of T take.
+template <class T>
+Precision kernel_precision() {
+  return in_pairs<T> ? matmul_precision() : Precision::float32;
 }
 
 /// Calls `f.template operator()<U>()` with the units of products of T at this thread's precision.
 template <class T, class F>
 void with_unit(const F& f) {
-  if constexpr (std::is_same_v<T, float>)
+  if constexpr (in_pairs<T>)
     if (matmul_precision() == Precision::bfloat16) return f.template operator()<Bfloat16Pair>();
   f.template operator()<T>();
 }
@@ -93,6 +110,17 @@ auto broadcast(const U& unit) {
     return PairPack(unit.bits);
   else
     return Pack<U>(unit);
+}
+
+inline PairPack bits_of(const Pack<float>& values) { return std::bit_cast<PairPack>(values); }
+
+/// The nearest values of bfloat16.
+inline Pack<float> rounded(const Pack<float>& values) {
+  const PairPack bits = bits_of(values);
+  const PairPack sums = bits + PairPack(0x7FFF) + (bits >> 16 & PairPack(1));
+  const auto nan = Pack<float>(std::bit_cast<float>(0x7FC00000));
+  const Pack<float> nearest = std::bit_cast<Pack<float>>(sums & PairPack(0xFFFF0000));
+  return select(values == values, nearest, nan);
 }
 
 template <class T>
@@ -188,21 +216,6 @@ inline void round_pairs(const float* values, Index count, Bfloat16Pair* pairs) {
 
 #else
 
-namespace detail {
-
-inline PairPack bits_of(const Pack<float>& values) { return std::bit_cast<PairPack>(values); }
-
-/// bfloat16_bits() of each value.
-inline PairPack round(const Pack<float>& values) {
-  const PairPack bits = bits_of(values);
-  const PairPack rounded = bits + PairPack(0x7FFF) + (bits >> 16 & PairPack(1));
-  const auto nan = Pack<float>(std::bit_cast<float>(0x7FC00000));
-  return bits_of(select(values == values, std::bit_cast<Pack<float>>(rounded), nan)) &
-         PairPack(0xFFFF0000);
-}
-
-}  // namespace detail
-
 inline Pack<float> multiply_add(const PairPack& a, const PairPack& b, const Pack<float>& sum) {
   const auto first = [](const PairPack& pairs) { return std::bit_cast<Pack<float>>(pairs << 16); };
   const auto second = [](const PairPack& pairs) {
@@ -213,7 +226,7 @@ inline Pack<float> multiply_add(const PairPack& a, const PairPack& b, const Pack
 
 /// Pairs of a value of each pack.
 inline PairPack pair(const Pack<float>& first, const Pack<float>& second) {
-  return (detail::round(first) >> 16) | detail::round(second);
+  return (bits_of(rounded(first)) >> 16) | bits_of(rounded(second));
 }
 
 /// Rounds `count` values to units<Bfloat16Pair>(count) pairs of neighbours; the last may have a

@@ -15,6 +15,7 @@
 
 #include "ddpm/core/scratch.hpp"
 #include "ddpm/kernels/amx_attention_gradient.hpp"
+#include "ddpm/kernels/product/operand.hpp"
 #include "ddpm/kernels/product/product.hpp"
 #include "ddpm/kernels/softmax.hpp"
 
@@ -116,8 +117,9 @@ void attention_forward(View<const T> qkv, Index heads, View<T> y, View<T> scales
   const Index N = qkv.dim(0), P = at.P;
   require_shape("attention: y", y.shape, {N, qkv.dim(1), qkv.dim(2), at.C});
   if (!scales.empty()) require_shape("attention: scales", scales.shape, {N * heads, P, 2});
+  const Operand<T> in(qkv);
   with_unit<T>([&]<class U>() {
-    parallel_for(N * heads, [&](Index i) { detail::attend<U>(at, qkv, y, scales, i); });
+    parallel_for(N * heads, [&](Index i) { detail::attend<U>(at, in.view(), y, scales, i); });
   });
 }
 
@@ -223,9 +225,11 @@ void attention_backward(View<const T> dy, View<const T> qkv, View<const T> scale
   require_shape("attention_backward: dy", dy.shape, {qkv.dim(0), qkv.dim(1), qkv.dim(2), at.C});
   require_shape("attention_backward: scales", scales.shape, {qkv.dim(0) * heads, at.P, 2});
   require_shape("attention_backward: dqkv", dqkv.shape, qkv.shape);
+  const Operand<T> in(qkv), gradient(dy);
   with_unit<T>([&]<class U>() {
-    parallel_for(qkv.dim(0) * heads,
-                 [&](Index i) { detail::attend_backward<U>(at, dy, qkv, scales, dqkv, i); });
+    parallel_for(qkv.dim(0) * heads, [&](Index i) {
+      detail::attend_backward<U>(at, gradient.view(), in.view(), scales, dqkv, i);
+    });
   });
 }
 

@@ -17,8 +17,10 @@ void linear_forward(View<const T> x, View<const T> w, View<const T> bias, View<T
           ", expected at least one column each");
   require_shape("linear: y", y.shape, {x.dim(0), w.dim(1)});
   if (!bias.empty()) require_shape("linear: bias", bias.shape, {w.dim(1)});
-  with_unit<T>(
-      [&]<class U>() { multiply<U>(as_matrix(x), as_matrix(w), as_matrix(y), bias.data); });
+  const Operand<T> left(x), right(w);
+  with_unit<T>([&]<class U>() {
+    multiply<U>(as_matrix(left.view()), as_matrix(right.view()), as_matrix(y), bias.data);
+  });
 }
 
 /// With L = <dy, y>, writes dx, dw and dbias; an empty view is not needed.

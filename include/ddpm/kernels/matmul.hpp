@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include "ddpm/kernels/product/operand.hpp"
 #include "ddpm/kernels/product/product.hpp"
 
 namespace ddpm::DDPM_ABI::kernels {
@@ -15,7 +16,10 @@ void matmul_forward(View<const T> a, View<const T> b, View<T> c) {
   require(a.dim(1) >= 1 && b.dim(1) >= 1, "matmul: a is ", a.shape, " and b is ", b.shape,
           ", expected at least one column each");
   require_shape("matmul: c", c.shape, {a.dim(0), b.dim(1)});
-  with_unit<T>([&]<class U>() { multiply<U>(as_matrix(a), as_matrix(b), as_matrix(c)); });
+  const Operand<T> left(a), right(b);
+  with_unit<T>([&]<class U>() {
+    multiply<U>(as_matrix(left.view()), as_matrix(right.view()), as_matrix(c));
+  });
 }
 
 /// Writes da = dc b^T and db = a^T dc; an empty view is not needed.
@@ -26,9 +30,11 @@ void matmul_backward(View<const T> dc, View<const T> a, View<const T> b, View<T>
   require_shape("matmul_backward: dc", dc.shape, {a.dim(0), b.dim(1)});
   require_shape_if_given("matmul_backward: da", da, a.shape);
   require_shape_if_given("matmul_backward: db", db, b.shape);
+  const Operand<T> outer(dc), left(a), right(b);
+  const auto gradient = as_matrix(outer.view());
   with_unit<T>([&]<class U>() {
-    if (!da.empty()) multiply_transposed<U>(as_matrix(dc), as_matrix(b), as_matrix(da));
-    if (!db.empty()) transposed_multiply<U>(as_matrix(a), as_matrix(dc), db.data);
+    if (!da.empty()) multiply_transposed<U>(gradient, as_matrix(right.view()), as_matrix(da));
+    if (!db.empty()) transposed_multiply<U>(as_matrix(left.view()), gradient, db.data);
   });
 }
 

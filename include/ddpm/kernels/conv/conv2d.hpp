@@ -16,6 +16,7 @@
 #include "ddpm/kernels/conv/narrow.hpp"
 #include "ddpm/kernels/conv/winograd/convolve.hpp"
 #include "ddpm/kernels/conv/winograd/weight_gradient.hpp"
+#include "ddpm/kernels/product/operand.hpp"
 #include "ddpm/kernels/upsample.hpp"
 
 namespace ddpm::DDPM_ABI::kernels {
@@ -73,7 +74,7 @@ void check_conv_operands(const Shape& x, View<const T> w, View<const T> bias,
 template <class T>
 void conv2d_data_gradient(const Window& g, View<const T> dy, View<const T> w, T* dx) {
   const Index C_in = w.dim(2), C_out = w.dim(3);
-  const ConvPath path = conv_path(ConvPass::data_gradient, g, C_in, C_out, precision_of<T>());
+  const ConvPath path = conv_path(ConvPass::data_gradient, g, C_in, C_out, kernel_precision<T>());
   with_unit<T>([&]<class U>() {
     switch (path) {
       case ConvPath::few_inputs: return narrow_data_gradient<U>(g, dy, w.data, C_in, true, dx);
@@ -87,8 +88,8 @@ void conv2d_data_gradient(const Window& g, View<const T> dy, View<const T> w, T*
 
 template <class T>
 void conv2d_weight_gradient(const Window& g, View<const T> x, View<const T> dy, T* dw) {
-  const ConvPath path =
-      conv_path(ConvPass::weight_gradient, g, x.shape.back(), dy.shape.back(), precision_of<T>());
+  const ConvPath path = conv_path(ConvPass::weight_gradient, g, x.shape.back(), dy.shape.back(),
+                                  kernel_precision<T>());
   with_unit<T>([&]<class U>() {
     switch (path) {
       case ConvPath::few_inputs: return few_inputs_weight_gradient<U>(g, x, dy, dw);
@@ -106,12 +107,13 @@ void conv2d_gradients(const Window& g, View<const T> dy, View<const T> x, View<c
                       T* dw) {
 #ifdef DDPM_AMX
   if constexpr (std::is_same_v<T, float>)
-    if (conv_path(ConvPass::data_gradient, g, w.dim(2), w.dim(3), precision_of<T>()) ==
+    if (conv_path(ConvPass::data_gradient, g, w.dim(2), w.dim(3), kernel_precision<T>()) ==
         ConvPath::tiles)
       return amx::backward(g, dy, dw ? amx::BlockedMap(g, x) : amx::BlockedMap(), w, dx, dw);
 #endif
-  if (dx) conv2d_data_gradient<T>(g, dy, w, dx);
-  if (dw) conv2d_weight_gradient<T>(g, x, dy, dw);
+  const Operand<T> gradient(dy);
+  if (dx) conv2d_data_gradient<T>(g, gradient.view(), Operand<T>(w).view(), dx);
+  if (dw) conv2d_weight_gradient<T>(g, Operand<T>(x).view(), gradient.view(), dw);
 }
 
 }  // namespace detail
@@ -128,18 +130,20 @@ void conv2d_forward(View<const T> x, View<const T> w, View<const T> bias, View<c
   const Window g = conv_window(x.shape, w.shape, geometry);
   const Index C_in = w.dim(2), C_out = w.dim(3);
   const Epilogue<T> epilogue{bias, residual.data, y.data};
-  const ConvPath path = conv_path(ConvPass::forward, g, C_in, C_out, precision_of<T>());
+  const ConvPath path = conv_path(ConvPass::forward, g, C_in, C_out, kernel_precision<T>());
 #ifdef DDPM_AMX
   if constexpr (std::is_same_v<T, float>)
     if (path == ConvPath::tiles)
       return amx::forward(g, amx::BlockedMap(g, x), amx::fixed_or_fresh(w), epilogue);
 #endif
+  const Operand<T> map(x), filter(w);
+  const View<const T> in = map.view(), by = filter.view();
   with_unit<T>([&]<class U>() {
     switch (path) {
-      case ConvPath::few_inputs: return few_inputs_forward<U>(g, x, w.data, C_out, epilogue);
-      case ConvPath::few_outputs: return few_outputs_forward<T>(g, x, w.data, C_out, epilogue);
-      case ConvPath::direct: return direct_forward<U>(g, x, w.data, false, C_out, epilogue);
-      case ConvPath::winograd: return winograd::forward<U>(g, x, w, epilogue);
+      case ConvPath::few_inputs: return few_inputs_forward<U>(g, in, by.data, C_out, epilogue);
+      case ConvPath::few_outputs: return few_outputs_forward<T>(g, in, by.data, C_out, epilogue);
+      case ConvPath::direct: return direct_forward<U>(g, in, by.data, false, C_out, epilogue);
+      case ConvPath::winograd: return winograd::forward<U>(g, in, by, epilogue);
       case ConvPath::tiles: return;
     }
   });

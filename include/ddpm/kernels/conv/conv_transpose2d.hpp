@@ -38,7 +38,10 @@ void conv_transpose2d_forward(View<const T> x, View<const T> w, View<const T> bi
   const Window g =
       detail::transposed_window("conv_transpose2d", x.shape, w.shape, y.shape, geometry);
   if (!bias.empty()) require_shape("conv_transpose2d: bias", bias.shape, {w.dim(3)});
-  with_unit<T>([&]<class U>() { direct_adjoint<U>(g, x, w.data, false, w.dim(3), bias, y.data); });
+  const Operand<T> map(x), filter(w);
+  with_unit<T>([&]<class U>() {
+    direct_adjoint<U>(g, map.view(), filter.view().data, false, w.dim(3), bias, y.data);
+  });
 }
 
 /// With L = <dy, y>, writes dx, dw and dbias, each shaped as its original; an empty view is not
@@ -53,13 +56,16 @@ void conv_transpose2d_backward(View<const T> dy, View<const T> x, View<const T> 
   require_shape_if_given("conv_transpose2d_backward: dw", dw, w.shape);
   require_shape_if_given("conv_transpose2d_backward: dbias", dbias, {w.dim(3)});
   const Index C_in = w.dim(2), C_out = w.dim(3);
+  const Operand<T> gradient(dy), map(x), filter(w);
   if (!dx.empty())
     with_unit<T>([&]<class U>() {
-      direct_forward<U>(g, dy, w.data, true, C_in, {{}, nullptr, dx.data});
+      direct_forward<U>(g, gradient.view(), filter.view().data, true, C_in, {{}, nullptr, dx.data});
     });
   if (!dw.empty()) {
     Scratch<T> swapped(dw.size());  // (taps, C_out, C_in)
-    with_unit<T>([&]<class U>() { direct_weight_gradient<U>(g, dy, x, swapped.data()); });
+    with_unit<T>([&]<class U>() {
+      direct_weight_gradient<U>(g, gradient.view(), map.view(), swapped.data());
+    });
     parallel_for(g.taps(), [&](Index tap) {
       const T* from = swapped.data() + tap * C_out * C_in;
       T* to = dw.data + tap * C_in * C_out;
