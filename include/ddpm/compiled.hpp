@@ -57,6 +57,7 @@
   extern_ template class Scheduler<T>;                                                             \
   extern_ template class Variable<T>;                                                              \
   extern_ template class distributed::GradientSum<T>;                                              \
+  extern_ template class distributed::RankGradientSum<T>;                                          \
   extern_ template Variable<T> operator+(const Variable<T>&, const Variable<T>&);                  \
   extern_ template Variable<T> add_row(const Variable<T>&, const Variable<T>&);                    \
   extern_ template Variable<T> attention(const Variable<T>&, Index);                               \

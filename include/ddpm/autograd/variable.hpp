@@ -17,7 +17,6 @@
 #include <array>
 #include <atomic>
 #include <functional>
-#include <optional>
 #include <span>
 #include <type_traits>
 #include <utility>
@@ -86,7 +85,7 @@ struct Node {
   bool requires_grad = false;
   bool queued = false;   ///< backward() has met it
   bool counted = false;  ///< count_uses() has met it
-  bool freed = false;    ///< its closure is gone
+  bool freed = false;    ///< it has no closure any more
   Index uses = 0;        ///< of a leaf: by nodes that backward() has still to come to
   std::uint64_t serial = 0;
   Node* next_disposed = nullptr;
@@ -97,7 +96,7 @@ struct Node {
   virtual std::span<NodePointer<T>> inputs() { return {}; }
   /// The closure's gradients, one for each input; they live in the node.
   virtual std::span<Tensor<T>> backward(const Tensor<T>&) { return {}; }
-  /// Frees the closure, and the references to the inputs.
+  /// Destroys the closure, once.
   virtual void free_closure() {}
 
   /// grad += g. A gradient that another handle shares is never written to.
@@ -113,31 +112,40 @@ struct Node {
   }
 };
 
-/// A node with an op's closure and its N inputs.
-template <class T, class F, std::size_t N>
-struct OpNode final : Node<T> {
-  std::optional<F> closure;
+/// A node with N inputs: what does not depend on the op is compiled once for each N.
+template <class T, std::size_t N>
+struct InnerNode : Node<T> {
   std::array<NodePointer<T>, N> from;
   Gradients<T, N> gradients;
 
-  explicit OpNode(const F& f) : closure(f) {}
   bool is_leaf() const override { return false; }
   std::span<NodePointer<T>> inputs() override { return from; }
+};
+
+/// The same with an op's closure, which may end before the node.
+template <class T, class F, std::size_t N>
+struct OpNode final : InnerNode<T, N> {
+  union {
+    F closure;
+  };
+
+  explicit OpNode(const F& f) : closure(f) {}
+  OpNode(const OpNode&) = delete;
+  OpNode& operator=(const OpNode&) = delete;
+  ~OpNode() override {
+    if (!this->freed) closure.~F();
+  }
   std::span<Tensor<T>> backward(const Tensor<T>& dy) override {
     if constexpr (std::is_invocable_v<F&, const Tensor<T>&, GradientsSoFar<T>&>) {
-      GradientsSoFar<T> so_far(from);
-      gradients = (*closure)(dy, so_far);
-      so_far.check(gradients);
+      GradientsSoFar<T> so_far(this->from);
+      this->gradients = closure(dy, so_far);
+      so_far.check(this->gradients);
     } else {
-      gradients = (*closure)(dy);
+      this->gradients = closure(dy);
     }
-    return gradients;
+    return this->gradients;
   }
-  void free_closure() override {
-    closure.reset();
-    from = {};
-    gradients = {};
-  }
+  void free_closure() override { closure.~F(); }
 };
 
 inline std::uint64_t next_serial() {
@@ -282,8 +290,10 @@ class Variable {
         for (const auto& input : inputs)
           if (is_parameter(input) && --input->uses == 0) on_grad(Variable(input));
       }
-      node->free_closure();
       node->freed = true;
+      node->free_closure();
+      for (auto& input : inputs) input = {};
+      for (auto& gradient : gradients) gradient = {};
     }
   }
 

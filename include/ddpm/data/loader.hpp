@@ -8,7 +8,6 @@
 #pragma once
 
 #include <exception>
-#include <functional>
 #include <memory>
 #include <numeric>
 #include <system_error>
@@ -45,11 +44,11 @@ class Loader {
   /// Throws PreconditionError if there is no image, or an option is out of range.
   template <class D>
   requires Dataset<std::remove_cvref_t<D>, T> Loader(D&& data, const LoaderOptions& options)
-      : source_(hold(std::forward<D>(data))),
+      : source_(std::make_unique<SourceOf<D>>(std::forward<D>(data))),
         options_(options),
         drawn_(options.drawn + options.first_batch * options.batch_size) {
-    const Shape& s = source_.image_shape;
-    require(source_.size > 0 && s.rank() == 3 && s.size() > 0, "Loader: ", source_.size,
+    const Shape& s = source_->image_shape;
+    require(source_->size > 0 && s.rank() == 3 && s.size() > 0, "Loader: ", source_->size,
             " images of ", s, ", expected (H, W, C), at least one");
     require(options.batch_size >= 1, "Loader: batch_size is ", options.batch_size,
             ", expected at least 1");
@@ -58,7 +57,7 @@ class Loader {
                 options.first_batch <= options.batches - options.own_batches,
             "Loader: ", options.own_batches, " batches of ", options.batches, " from number ",
             options.first_batch);
-    order_.resize(static_cast<std::size_t>(source_.size));
+    order_.resize(static_cast<std::size_t>(source_->size));
   }
   /// The same from images (N, H, W, C) in memory, not copied.
   Loader(const Tensor<T>& images, const LoaderOptions& options)
@@ -73,7 +72,7 @@ class Loader {
   /// The next batch_size images. Throws what the data set's read() throws. A batch may end one
   /// epoch and begin the next.
   Batch<T> next() {
-    if (!source_.reads_slowly) {
+    if (!source_->reads_slowly) {
       Batch<T> batch = make_batch(drawn_);
       advance();
       return batch;
@@ -94,29 +93,29 @@ class Loader {
  private:
   /// A data set, whatever its type.
   struct Source {
-    Index size;
+    Index size = 0;
     Shape image_shape;
-    bool has_labels, reads_slowly;
-    std::function<void(Index, View<T>)> read;
-    std::function<Index(Index)> label;
+    bool has_labels = false, reads_slowly = false;
+
+    virtual ~Source() = default;
+    virtual void read(Index i, View<T> image) const = 0;
+    virtual Index label(Index i) const = 0;
   };
 
+  /// One of type D; a reference if the loader does not own it.
   template <class D>
-  static Source hold(D&& data) {
-    using Set = std::remove_cvref_t<D>;
-    std::shared_ptr<const Set> set;
-    if constexpr (std::is_lvalue_reference_v<D>)
-      set = std::shared_ptr<const Set>(std::shared_ptr<void>(), &data);  // refers, does not own
-    else
-      set = std::make_shared<const Set>(std::forward<D>(data));
-    const Index size = set->size();
-    return {size,
-            size > 0 ? Shape(set->image_shape()) : Shape(),
-            data::has_labels(*set),
-            ReadsSlowly<Set>,
-            [set](Index i, View<T> image) { set->read(i, image); },
-            [set](Index i) { return label_of(*set, i); }};
-  }
+  struct SourceOf final : Source {
+    D data;
+
+    explicit SourceOf(D&& own) : data(std::forward<D>(own)) {
+      this->size = data.size();
+      if (this->size > 0) this->image_shape = data.image_shape();
+      this->has_labels = data::has_labels(data);
+      this->reads_slowly = ReadsSlowly<std::remove_cvref_t<D>>;
+    }
+    void read(Index i, View<T> image) const override { data.read(i, image); }
+    Index label(Index i) const override { return label_of(data, i); }
+  };
 
   void advance() {
     Index passed = 1;
@@ -142,25 +141,25 @@ class Loader {
 
   /// The batch that begins with image number `first` of the run.
   Batch<T> make_batch(Index first) {
-    const Shape& s = source_.image_shape;
+    const Shape& s = source_->image_shape;
     Batch<T> batch{Tensor<T>({options_.batch_size, s[0], s[1], s[2]}), {}};
     PooledVector<Index> chosen(static_cast<std::size_t>(options_.batch_size));
     for (Index i = 0; i < options_.batch_size; ++i)
       chosen[static_cast<std::size_t>(i)] = image_at(first + i);
     parallel_for(options_.batch_size, [&](Index i) {
       const View<T> image(batch.images.slice(i, 1).data, s);
-      source_.read(chosen[static_cast<std::size_t>(i)], image);
+      source_->read(chosen[static_cast<std::size_t>(i)], image);
       if (flipped(first + i)) mirror(image);
     });
-    if (source_.has_labels)
-      for (const Index i : chosen) batch.labels.push_back(source_.label(i));
+    if (source_->has_labels)
+      for (const Index i : chosen) batch.labels.push_back(source_->label(i));
     return batch;
   }
 
   /// Which image is number `drawn` of the run.
   Index image_at(Index drawn) {
-    if (drawn / source_.size != epoch_) shuffle(epoch_ = drawn / source_.size);
-    return order_[static_cast<std::size_t>(drawn % source_.size)];
+    if (drawn / source_->size != epoch_) shuffle(epoch_ = drawn / source_->size);
+    return order_[static_cast<std::size_t>(drawn % source_->size)];
   }
 
   /// Fisher and Yates, from the identity.
@@ -185,7 +184,7 @@ class Loader {
       }
   }
 
-  Source source_;
+  std::unique_ptr<const Source> source_;
   LoaderOptions options_;
   std::vector<Index> order_;
   Index drawn_, epoch_ = -1;  ///< epoch_: which one order_ is for

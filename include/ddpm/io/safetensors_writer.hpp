@@ -12,7 +12,6 @@
 #include <bit>
 #include <cstdio>
 #include <map>
-#include <set>
 
 #include "ddpm/core/tensor.hpp"
 #include "ddpm/io/crc32.hpp"
@@ -106,13 +105,14 @@ inline std::string safetensors_header(const std::vector<StoredTensor>& tensors,
     append_json(value, json);
   }
   json += '}';
-  std::set<std::string_view> names;
+  Metadata names;
   std::size_t offset = 0;
   for (const StoredTensor& tensor : tensors) {
     require(tensor.name != "__metadata__", "write_safetensors: a tensor has the name ",
             "'__metadata__', which is that of the metadata");
-    require(names.insert(tensor.name).second, "write_safetensors: two tensors have the name '",
+    require(!names.contains(tensor.name), "write_safetensors: two tensors have the name '",
             tensor.name, "'");
+    names[tensor.name];
     require(tensor.shape.rank() >= 1, "write_safetensors: tensor '", tensor.name, "' is ",
             tensor.shape, ", expected rank 1 to 4");
     json += ',';

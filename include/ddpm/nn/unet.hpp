@@ -182,24 +182,27 @@ struct UNet {
     const std::size_t levels = config.multipliers.size();
     Index width = config.channels;
     std::vector<Index> skips{width};
+    const auto add = [&](std::vector<nn::Stage<T>>& stages, Index in, Index out, bool attends) {
+      stages.emplace_back(in, out, attends, options, rng);
+    };
     for (std::size_t i = 0; i < levels; ++i) {
       Level& level = down.emplace_back();
       for (Index b = 0; b < config.blocks; ++b) {
         const Index out = config.width(i);
-        level.stages.emplace_back(width, out, config.attends(i), options, rng);
+        add(level.stages, width, out, config.attends(i));
         skips.push_back(width = out);
       }
       if (i + 1 == levels) break;
       level.resample = nn::Conv2d<T>(width, width, 3, {2, halving}, rng);
       skips.push_back(width);
     }
-    middle.emplace_back(width, width, true, options, rng);
-    middle.emplace_back(width, width, false, options, rng);
+    add(middle, width, width, true);
+    add(middle, width, width, false);
     for (std::size_t i = levels; i-- > 0;) {
       Level& level = up.emplace_back();
       for (Index b = 0; b <= config.blocks; ++b) {
         const Index out = config.width(i);
-        level.stages.emplace_back(width + skips.back(), out, config.attends(i), options, rng);
+        add(level.stages, width + skips.back(), out, config.attends(i));
         skips.pop_back();
         width = out;
       }

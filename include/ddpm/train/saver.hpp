@@ -15,7 +15,7 @@
 
 namespace ddpm::DDPM_ABI {
 
-/// All that a run state holds.
+/// All that a run state holds. Shared where it is kept: it does not change.
 struct RunSnapshot {
   std::vector<io::StoredTensor> tensors;
   io::Metadata metadata;
@@ -73,13 +73,13 @@ class RunSaver {
 
   /// Begins to write a state. Throws NonFiniteError if the one before had such a value; if that
   /// could not be written, a line on standard error tells.
-  void start(RunSnapshot snapshot, Index steps) {
+  void start(std::shared_ptr<const RunSnapshot> snapshot, Index steps) {
     finish(false);
     saved_at_ = Clock::now();
     const auto write = [this, path = run_state_path(options_.folder, steps),
                         snapshot = std::move(snapshot)]() noexcept {
       try {
-        snapshot.write(path);
+        snapshot->write(path);
         remove_old(path);
       } catch (...) {
         error_ = std::current_exception();

@@ -22,7 +22,7 @@
 #include "ddpm/core/scratch.hpp"
 #include "ddpm/data/digest.hpp"
 #include "ddpm/data/loader.hpp"
-#include "ddpm/distributed/gradient_sum.hpp"
+#include "ddpm/distributed/rank_gradient_sum.hpp"
 #include "ddpm/nn/unet.hpp"
 #include "ddpm/optim/clip.hpp"
 #include "ddpm/optim/ema.hpp"
@@ -60,10 +60,11 @@ class Trainer {
         adam_(handles_, options.adam),
         ema_(handles_, nn::parameters<T>(ema_network_), {options.ema_decay, options.ema_warmup}),
         learning_rate_{options.learning_rate, options.warmup_steps, options.decay, options.steps},
-        saver_(options.save) {
+        saver_(options.save),
+        gradients_(std::make_unique<distributed::GradientSum<T>>(handles_.size())) {
     check_loss(options.loss, scheduler);
     learning_rate_.validate();
-    sum_gradients();
+    for (const auto& handle : handles_) identities_.push_back(handle.identity());
   }
 
   /// From now on each update's shards are shared with the other ranks, whose trainers were made
@@ -80,7 +81,11 @@ class Trainer {
             " ranks share accumulation = ", options_.accumulation, " batches of ",
             options_.batch_size, " images; expected at least one for each");
     ranks_ = distributed::Ranks(communicator);
-    sum_gradients();
+    std::vector<Shape> shapes;
+    for (const auto& handle : handles_) shapes.push_back(handle.shape());
+    gradients_ = ranks > 1
+                     ? std::make_unique<distributed::RankGradientSum<T>>(std::move(shapes), ranks_)
+                     : std::make_unique<distributed::GradientSum<T>>(handles_.size());
     if (leads()) return;
     options_.save.folder.clear();
     saver_.turn_off();
@@ -172,7 +177,7 @@ class Trainer {
 
   /// Writes a run state: all that the next update depends on. An older file at `path` stays whole
   /// until the new one is. Throws IoError; NonFiniteError if a value is not finite.
-  void save(const std::filesystem::path& path) const { snapshot(false).write(path); }
+  void save(const std::filesystem::path& path) const { snapshot(false)->write(path); }
 
   /// Takes over a run state that a trainer with the same network, scheduler and options wrote;
   /// only options.steps may be others, and what is no part of the run's description. The next
@@ -295,17 +300,6 @@ class Trainer {
     return distributed::shards_of(options_.accumulation, ranks_.rank(), ranks_.size());
   }
 
-  void sum_gradients() {
-    std::vector<Shape> shapes;
-    identities_.clear();
-    for (const auto& handle : handles_) {
-      identities_.push_back(handle.identity());
-      shapes.push_back(handle.shape());
-    }
-    gradients_.reset();
-    gradients_ = std::make_unique<distributed::GradientSum<T>>(shapes, ranks_);
-  }
-
   /// Makes stop(), set_steps() and `save` of rank 0 those of all ranks. Whether to save.
   bool agree(bool save) {
     if (ranks_.size() == 1) return save;
@@ -401,14 +395,14 @@ class Trainer {
   };
 
   /// What a run state holds, as it is now; not `copy`: as it is when it is written.
-  RunSnapshot snapshot(bool copy) const {
+  std::shared_ptr<const RunSnapshot> snapshot(bool copy) const {
     const auto values = std::make_shared<Values>(Values{tensors(), timesteps_.memory()});
-    RunSnapshot result{{}, describe(), values};
+    const auto result = std::make_shared<RunSnapshot>(RunSnapshot{{}, describe(), values});
     for (auto& [name, tensor] : values->tensors) {
       if (copy) tensor = tensor.clone();
-      result.tensors.emplace_back(name, tensor);
+      result->tensors.emplace_back(name, tensor);
     }
-    result.tensors.emplace_back(timesteps_name, values->timesteps);
+    result->tensors.emplace_back(timesteps_name, values->timesteps);
     return result;
   }
 
@@ -420,9 +414,9 @@ class Trainer {
       return;
     }
     try {
-      RunSnapshot now = snapshot(true);
+      const auto now = snapshot(true);
       if (options_.non_finite == NonFinite::reload) good_ = now;
-      saver_.start(std::move(now), steps());
+      saver_.start(now, steps());
     } catch (const std::bad_alloc&) {
       // All ranks must be able to go back to the same state.
       if (options_.non_finite == NonFinite::reload && ranks_.size() > 1) throw;
@@ -664,10 +658,10 @@ class Trainer {
   Index steps_ = 1;       ///< of the fit() that runs
   bool running_ = false;  ///< fit()
   bool stopped_ = false;
-  bool resumed_ = false;             ///< and no fit() since
-  Index failures_ = 0;               ///< updates left out in a row
-  Index failed_step_ = 0;            ///< the last one that was
-  std::optional<RunSnapshot> good_;  ///< to go back to
+  bool resumed_ = false;                     ///< and no fit() since
+  Index failures_ = 0;                       ///< updates left out in a row
+  Index failed_step_ = 0;                    ///< the last one that was
+  std::shared_ptr<const RunSnapshot> good_;  ///< to go back to
   RunSaver saver_;
   distributed::Ranks ranks_;
   std::unique_ptr<distributed::GradientSum<T>> gradients_;
