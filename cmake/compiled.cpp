@@ -1,3 +1,3 @@
 // What the target ddpm::compiled adds to a program, see ddpm/compiled.hpp.
-#define DDPM_COMPILE
 #include <ddpm/ddpm.hpp>
+DDPM_COMPILED_ALL()

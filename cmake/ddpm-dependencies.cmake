@@ -3,12 +3,15 @@
 #   DDPM_IO_LIBRARIES    stb, zlib and nlohmann/json for ddpm::io, or empty if one of them is missing
 #   DDPM_MISSING         what the library itself cannot do without and is not there, in words
 #   DDPM_IO_MISSING      the same of ddpm::io
-# MPI is looked for only by ddpm_add_mpi(). Where DDPM_FETCH is on, headers that are not installed are fetched, each at a
-# commit whose hash stands here.
+#   DDPM_IO_FETCHED      whether headers of ddpm::io were fetched into the build
+# Targets that the project has already are taken as they are. MPI is looked for only by ddpm_add_mpi(). Where DDPM_FETCH is
+# on, headers that are not installed are fetched, each at a commit whose hash stands here; those of ddpm::io only if
+# DDPM_IO is on and zlib is there, which is never fetched.
 
 # ddpm_fetch(NAME REPOSITORY COMMIT): its sources are then in ddpm_NAME_SOURCE_DIR, and none of its targets are made.
 macro(ddpm_fetch name repository commit)
-  message(STATUS "ddpm: ${name} is not installed and is taken from ${repository}")
+  message(STATUS "ddpm: ${name} is not installed and is taken from ${repository}; without a network install it, "
+                 "or say DDPM_FETCH=OFF, or DDPM_IO=OFF if it is stb or json")
   include(FetchContent)
   FetchContent_Declare(ddpm_${name} GIT_REPOSITORY ${repository} GIT_TAG ${commit} SOURCE_SUBDIR none)
   FetchContent_MakeAvailable(ddpm_${name})
@@ -16,12 +19,21 @@ endmacro()
 
 set(DDPM_MISSING "")
 set(DDPM_IO_MISSING "")
+set(DDPM_IO_FETCHED OFF)
+if(NOT DEFINED DDPM_IO) # find_package(ddpm) has no options
+  set(DDPM_IO ON)
+endif()
 
 find_package(Threads QUIET)
 if(NOT TARGET Threads::Threads)
   list(APPEND DDPM_MISSING "threads")
 endif()
-find_package(Eigen3 3.4 QUIET NO_MODULE)
+if(NOT TARGET Eigen3::Eigen)
+  find_package(Eigen3 QUIET NO_MODULE) # any, and then a look at its version: Eigen 5 says no to 3.4
+  if(Eigen3_FOUND AND Eigen3_VERSION VERSION_LESS 3.4)
+    list(APPEND DDPM_MISSING "Eigen 3.4 or newer, there is ${Eigen3_VERSION} (Debian: libeigen3-dev)")
+  endif()
+endif()
 if(NOT TARGET Eigen3::Eigen AND DDPM_FETCH)
   ddpm_fetch(eigen https://gitlab.com/libeigen/eigen.git 3147391d946bb4b6c68edd901f2add6ac1f31f8c) # 3.4.0
   add_library(Eigen3::Eigen INTERFACE IMPORTED GLOBAL)
@@ -38,8 +50,9 @@ if(NOT TARGET ddpm::xsimd)
   foreach(target xsimd::xsimd xsimd)
     if(TARGET ${target})
       add_library(ddpm::xsimd INTERFACE IMPORTED GLOBAL)
-      target_include_directories(ddpm::xsimd INTERFACE
-        $<TARGET_PROPERTY:${target},INTERFACE_INCLUDE_DIRECTORIES>)
+      # Read now: the target may be known in this folder only, and ddpm::xsimd is known in all.
+      get_target_property(ddpm_xsimd_include ${target} INTERFACE_INCLUDE_DIRECTORIES)
+      target_include_directories(ddpm::xsimd INTERFACE ${ddpm_xsimd_include})
       break()
     endif()
   endforeach()
@@ -54,24 +67,33 @@ if(NOT TARGET ddpm::xsimd)
 endif()
 
 # stb comes without a CMake configuration.
-find_package(ZLIB QUIET)
-find_package(nlohmann_json QUIET)
+if(NOT TARGET ZLIB::ZLIB)
+  find_package(ZLIB QUIET)
+endif()
+if(NOT TARGET nlohmann_json::nlohmann_json)
+  find_package(nlohmann_json QUIET)
+endif()
+set(ddpm_fetch_io OFF)
+if(DDPM_FETCH AND DDPM_IO AND TARGET ZLIB::ZLIB)
+  set(ddpm_fetch_io ON)
+endif()
 find_path(DDPM_STB_INCLUDE_DIR stb_image.h PATH_SUFFIXES stb)
 mark_as_advanced(DDPM_STB_INCLUDE_DIR)
-if(NOT nlohmann_json_FOUND AND DDPM_FETCH)
+if(NOT TARGET nlohmann_json::nlohmann_json AND ddpm_fetch_io)
   ddpm_fetch(json https://github.com/nlohmann/json.git 9cca280a4d0ccf0c08f47a99aa71d1b0e52f8d03) # 3.11.3
   add_library(nlohmann_json::nlohmann_json INTERFACE IMPORTED GLOBAL)
   target_include_directories(nlohmann_json::nlohmann_json INTERFACE ${ddpm_json_SOURCE_DIR}/include)
-  set(nlohmann_json_FOUND TRUE)
+  set(DDPM_IO_FETCHED ON)
 endif()
-if(NOT DDPM_STB_INCLUDE_DIR AND DDPM_FETCH)
+if(NOT DDPM_STB_INCLUDE_DIR AND ddpm_fetch_io)
   ddpm_fetch(stb https://github.com/nothings/stb.git 31c1ad37456438565541f4919958214b6e762fb4) # April 2026
   set(DDPM_STB_INCLUDE_DIR ${ddpm_stb_SOURCE_DIR})
+  set(DDPM_IO_FETCHED ON)
 endif()
-if(NOT ZLIB_FOUND)
+if(NOT TARGET ZLIB::ZLIB)
   list(APPEND DDPM_IO_MISSING "zlib (Debian: zlib1g-dev)")
 endif()
-if(NOT nlohmann_json_FOUND)
+if(NOT TARGET nlohmann_json::nlohmann_json)
   list(APPEND DDPM_IO_MISSING "nlohmann/json (Debian: nlohmann-json3-dev)")
 endif()
 if(NOT DDPM_STB_INCLUDE_DIR)
@@ -80,7 +102,7 @@ endif()
 list(JOIN DDPM_MISSING ", " DDPM_MISSING)
 list(JOIN DDPM_IO_MISSING ", " DDPM_IO_MISSING)
 set(DDPM_IO_LIBRARIES "")
-if(DDPM_IO_MISSING STREQUAL "")
+if(DDPM_IO_MISSING STREQUAL "" AND DDPM_IO)
   if(NOT TARGET ddpm::stb)
     add_library(ddpm::stb INTERFACE IMPORTED GLOBAL)
     target_include_directories(ddpm::stb INTERFACE ${DDPM_STB_INCLUDE_DIR})

@@ -1,2 +1,4 @@
-#define DDPM_COMPILE
 #include "compiled.hpp"
+
+DDPM_COMPILED_ALL()
+DDPM_TESTS_COMPILED()

@@ -5,11 +5,14 @@
 
 #include "ddpm/compiled.hpp"
 
-namespace ddpm::DDPM_ABI {
-namespace kernels {
-DDPM_COMPILED_KERNELS(DDPM_COMPILED_EXTERN, double)
-}
-DDPM_COMPILED_OPS(DDPM_COMPILED_EXTERN, double)
-DDPM_COMPILED_EXTERN template struct UNet<double>;
-DDPM_COMPILED_EXTERN template struct TutorialUNet<double>;
-}  // namespace ddpm::DDPM_ABI
+#define DDPM_TESTS_COMPILED(extern_)            \
+  namespace ddpm::DDPM_ABI {                    \
+  namespace kernels {                           \
+  DDPM_COMPILED_KERNELS(extern_, double)        \
+  }                                             \
+  DDPM_COMPILED_OPS(extern_, double)            \
+  extern_ template struct UNet<double>;         \
+  extern_ template struct TutorialUNet<double>; \
+  }
+
+DDPM_TESTS_COMPILED(extern)

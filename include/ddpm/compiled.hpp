@@ -3,8 +3,8 @@
 // A file that trains or samples compiles in about a third of the time if the program is built with
 // DDPM_COMPILED and one of its files is
 //
-//   #define DDPM_COMPILE
 //   #include <ddpm/ddpm.hpp>
+//   DDPM_COMPILED_ALL()
 //
 // The CMake target ddpm::compiled does both. Without it nothing is compiled ahead.
 //
@@ -94,17 +94,16 @@
 
 // NOLINTEND(bugprone-macro-parentheses)
 
-#ifdef DDPM_COMPILE
-#define DDPM_COMPILED_EXTERN
-#else
-#define DDPM_COMPILED_EXTERN extern
-#endif
+/// All of them, for float; with nothing between the brackets they are compiled. It may stand behind
+/// other includes, as a unity build or a precompiled header puts it.
+#define DDPM_COMPILED_ALL(extern_)                    \
+  namespace ddpm::DDPM_ABI {                          \
+  namespace kernels {                                 \
+  DDPM_COMPILED_KERNELS(extern_, float)               \
+  }                                                   \
+  DDPM_COMPILED_OPS(extern_, float)                   \
+  DDPM_COMPILED_NETWORK(extern_, float, UNet)         \
+  DDPM_COMPILED_NETWORK(extern_, float, TutorialUNet) \
+  }
 
-namespace ddpm::DDPM_ABI {
-namespace kernels {
-DDPM_COMPILED_KERNELS(DDPM_COMPILED_EXTERN, float)
-}
-DDPM_COMPILED_OPS(DDPM_COMPILED_EXTERN, float)
-DDPM_COMPILED_NETWORK(DDPM_COMPILED_EXTERN, float, UNet)
-DDPM_COMPILED_NETWORK(DDPM_COMPILED_EXTERN, float, TutorialUNet)
-}  // namespace ddpm::DDPM_ABI
+DDPM_COMPILED_ALL(extern)

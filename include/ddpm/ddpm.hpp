@@ -31,7 +31,7 @@
 #include "ddpm/train/checkpoint.hpp"
 #endif
 
-#if defined(DDPM_COMPILED) || defined(DDPM_COMPILE)
+#ifdef DDPM_COMPILED
 #include "ddpm/compiled.hpp"
 #endif
 

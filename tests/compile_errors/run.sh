@@ -68,11 +68,24 @@ END
 cat > "$work/macros.cpp" <<'END'
 #define min(a, b) ((a) < (b) ? (a) : (b))
 #define max(a, b) ((a) > (b) ? (a) : (b))
+// Names of the Windows headers and of X11.
+#define small char
+#define near
+#define far
+#define IN
+#define OUT
+#define ERROR 0
+#define interface struct
+#define None 0L
+#define Success 0
+#define Status int
+#define Bool int
+#define check(condition) ((void)(condition))
 #include <ddpm/ddpm.hpp>
 int main() { return max(0, min(1, int(ddpm::Tensor<float>({1}, 0.0F).size())) - 1); }
 END
-"$cxx" -std=c++20 "$@" -fsyntax-only "$work/macros.cpp" || {
-  echo "min and max macros break the headers"
+"$cxx" -std=c++20 "$@" -fno-rtti -fsyntax-only "$work/macros.cpp" || {
+  echo "macros of other headers break ours"
   status=1
 }
 exit $status

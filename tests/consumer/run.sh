@@ -15,7 +15,7 @@ moved=$work/moved
 configure() { # FOLDER OPTION...
   folder=$1
   shift
-  "$cmake" -S "$here" -B "$folder" -DCMAKE_CXX_COMPILER="$compiler" -DCMAKE_BUILD_TYPE=Debug "$@"
+  "$cmake" --no-warn-unused-cli -S "$here" -B "$folder" -DCMAKE_CXX_COMPILER="$compiler" -DCMAKE_BUILD_TYPE=Debug "$@"
 }
 build_and_run() { # FOLDER WAY OPTION...
   folder=$1 way=$2
@@ -29,6 +29,9 @@ build_and_run() { # FOLDER WAY OPTION...
 
 build_and_run find_package find_package -DCMAKE_PREFIX_PATH="$moved"
 build_and_run add_subdirectory add_subdirectory -DDDPM_SOURCE="$root"
+build_and_run own_targets own_targets -DDDPM_SOURCE="$root" -DOWN_INCLUDE="$(pkg-config --cflags-only-I eigen3 | sed 's/^-I//;s/ .*//')" \
+  -DCMAKE_DISABLE_FIND_PACKAGE_Eigen3=ON -DCMAKE_DISABLE_FIND_PACKAGE_xsimd=ON -DCMAKE_DISABLE_FIND_PACKAGE_ZLIB=ON \
+  -DCMAKE_DISABLE_FIND_PACKAGE_nlohmann_json=ON
 build_and_run FetchContent FetchContent -DFETCHCONTENT_SOURCE_DIR_DDPM="$root"
 
 PKG_CONFIG_PATH=$moved/share/pkgconfig

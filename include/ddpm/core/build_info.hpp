@@ -29,6 +29,8 @@ inline constexpr const char* architecture = DDPM_TEXT_OF(DDPM_ARCH);
 /// compiler was told it has. It runs before main(), and is compiled without them itself.
 [[gnu::noinline, gnu::target("arch=x86-64")]] inline bool check_processor() {
   __builtin_cpu_init();
+  // Every x86-64 has SSE2: a runtime that says no, as zig's does, knows nothing of the processor.
+  if (!__builtin_cpu_supports("sse2")) return true;
   const char* missing = nullptr;
 #ifdef __SSE4_2__
   if (!__builtin_cpu_supports("sse4.2")) missing = "SSE4.2";

@@ -185,18 +185,20 @@ class Workers {
       for (int i = 1; i < threads; ++i)
         helpers_.emplace_back([this, i, epoch = epoch_] { help(i, epoch); });
       threads_ = threads;
-    } catch (const std::exception& error) {
+    } catch (...) {
       const std::size_t started = helpers_.size();
       std::vector<std::thread> useless = stop();
       mutex_.unlock();
       for (std::thread& helper : useless) helper.join();
       mutex_.lock();
-      if (const auto* system = dynamic_cast<const std::system_error*>(&error))
-        throw std::system_error(system->code(),
+      try {
+        throw;
+      } catch (const std::system_error& error) {
+        throw std::system_error(error.code(),
                                 message("only ", started + 1, " of ", threads,
                                         " threads can be started; ask for fewer, with "
                                         "set_num_threads() or DDPM_NUM_THREADS"));
-      throw;
+      }
     }
   }
 

@@ -4,8 +4,8 @@
 // product are rounded to bfloat16, a float's upper half, and summed in float32: twice as many
 // products an instruction where the processor has one (AVX512_BF16, AMX_BF16), and half the memory.
 // On other processors the operands are rounded and go to the kernels of float32, which takes a
-// little longer than float32 does. Convolutions that go through Winograd round what they multiply,
-// the transformed planes.
+// little longer than float32 does. With such instructions, convolutions that go through Winograd
+// round what they multiply, the transformed planes.
 //
 // The last bits of the sums differ from processor to processor: the instructions round in their own
 // way, and take denormal values for zero. Equal bits are promised where the instructions are the

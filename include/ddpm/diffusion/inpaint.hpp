@@ -112,7 +112,8 @@ Tensor<T> inpaint(const D& denoiser, const Scheduler<T>& scheduler, const Tensor
                                .labels = options.labels,
                                .guidance = options.guidance,
                                .precision = options.precision};
-  detail::check("inpaint", denoiser, scheduler, std::span<const NoiseLevel>(levels), sampling);
+  detail::check_request("inpaint", denoiser, scheduler, std::span<const NoiseLevel>(levels),
+                        sampling);
   const auto visits = detail::repaint_visits(steps, options.jump_length, options.resamplings);
   const NoGrad no_grad;
   const auto run = [&](const auto& model, Index done, const NoiseSource<T>& noise) {

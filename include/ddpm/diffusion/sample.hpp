@@ -68,8 +68,8 @@ void check_x_prev(const S&, const Scheduler<T>& scheduler, std::span<const Noise
 /// Throws PreconditionError if an option is out of range, or the denoiser, the scheduler and the
 /// sampler do not go together for a run over these levels.
 template <class T, class D>
-void check(const char* where, const D& denoiser, const Scheduler<T>& scheduler,
-           std::span<const NoiseLevel> levels, const SampleOptions& options) {
+void check_request(const char* where, const D& denoiser, const Scheduler<T>& scheduler,
+                   std::span<const NoiseLevel> levels, const SampleOptions& options) {
   require(options.count >= 1, where, ": count is ", options.count, ", expected at least 1");
   require(options.batch_size >= 1, where, ": batch_size is ", options.batch_size,
           ", expected at least 1");
@@ -163,7 +163,8 @@ std::vector<NoiseLevel> check_sampling(const D& denoiser, const Scheduler<T>& sc
   require(options.steps >= 0, "sample: steps is ", options.steps, ", must not be negative");
   auto levels = noise_levels(scheduler, options.steps > 0 ? options.steps : scheduler.timesteps(),
                              options.spacing, options.final);
-  detail::check("sample", denoiser, scheduler, std::span<const NoiseLevel>(levels), options);
+  detail::check_request("sample", denoiser, scheduler, std::span<const NoiseLevel>(levels),
+                        options);
   return levels;
 }
 
@@ -202,7 +203,8 @@ Tensor<T> sample_from(const D& denoiser, const Scheduler<T>& scheduler, const Te
   levels.front() = scheduler.level_at(t);  // leading spacing would start short
   SampleOptions all = options;
   all.count = x_t.dim(0);
-  detail::check("sample_from", denoiser, scheduler, std::span<const NoiseLevel>(levels), all);
+  detail::check_request("sample_from", denoiser, scheduler, std::span<const NoiseLevel>(levels),
+                        all);
   const auto run = [&](const auto& model, Index done, const NoiseSource<T>& noise) {
     const Tensor<T> x = copy_of(x_t.slice(done, std::min(options.batch_size, x_t.dim(0) - done)));
     return detail::run_sampler(model, scheduler, levels, options, x, noise, on_step);

@@ -67,7 +67,7 @@ class RankGradientSum final : public GradientSum<T> {
   /// From the last parameter to the first.
   void cut_buckets() {
     bucket_of_.resize(shapes_.size());
-    Bucket small;
+    Bucket rest;
     Index wanted = first_bucket;
     const auto close = [&](Bucket done) {
       for (const std::size_t member : done.members) bucket_of_[member] = buckets_.size();
@@ -78,13 +78,13 @@ class RankGradientSum final : public GradientSum<T> {
         close({{i}, shapes_[i].size()});
         continue;
       }
-      small.members.push_back(i);
-      small.size += shapes_[i].size();
-      if (small.size < wanted) continue;
-      close(std::exchange(small, {}));
+      rest.members.push_back(i);
+      rest.size += shapes_[i].size();
+      if (rest.size < wanted) continue;
+      close(std::exchange(rest, {}));
       wanted = large;
     }
-    if (!small.members.empty()) close(std::move(small));
+    if (!rest.members.empty()) close(std::move(rest));
   }
 
   /// Notes which parameters have a gradient in any shard of any rank.

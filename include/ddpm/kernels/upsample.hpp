@@ -14,12 +14,12 @@ namespace ddpm::DDPM_ABI::kernels {
 
 namespace detail {
 
-inline void check_upsample(const Shape& small, const Shape& large) {
-  require(small.rank() == 4 && large.rank() == 4, "upsample: x is ", small, ", y is ", large,
+inline void check_upsample(const Shape& from, const Shape& to) {
+  require(from.rank() == 4 && to.rank() == 4, "upsample: x is ", from, ", y is ", to,
           ", expected (N, H, W, C)");
-  require(small[0] == large[0] && small[3] == large[3] && small[1] > 0 && small[2] > 0 &&
-              large[1] >= small[1] && large[2] >= small[2],
-          "upsample: ", small, " does not become ", large);
+  require(from[0] == to[0] && from[3] == to[3] && from[1] > 0 && from[2] > 0 && to[1] >= from[1] &&
+              to[2] >= from[2],
+          "upsample: ", from, " does not become ", to);
 }
 
 }  // namespace detail

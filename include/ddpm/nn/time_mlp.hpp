@@ -55,10 +55,11 @@ struct TimeMlp {
           const TimeEmbeddingOptions& options = {})
       : linear1(channels, 4 * channels, rng),
         linear2(4 * channels, 4 * channels, rng),
+        classes(class_count > 0 ? std::optional<ClassEmbedding<T>>(std::in_place, class_count,
+                                                                   4 * channels, rng)
+                                : std::nullopt),
         activation(time_activation),
-        embedding(options) {
-    if (class_count > 0) classes.emplace(class_count, 4 * channels, rng);
-  }
+        embedding(options) {}
 
   /// (N) timesteps, and (N) labels or none, to (N, 4 channels).
   Variable<T> operator()(std::span<const double> t, std::span<const Index> labels) const {

@@ -140,15 +140,15 @@ void direct_forward(const Window& g, View<const T> x, const T* w, bool transpose
   });
 }
 
-/// large (N, H, W, C_large) = conv^T(small): the data gradient of a convolution, and the forward
-/// pass of a transposed one; in units U.
-///   small  (N, OH, OW, C);  w  (taps, C, C_large), or (taps, C_large, C) if `transposed`
+/// large (N, H, W, C_large) = conv^T(small_map): the data gradient of a convolution, and the
+/// forward pass of a transposed one; in units U.
+///   small_map  (N, OH, OW, C);  w  (taps, C, C_large), or (taps, C_large, C) if `transposed`
 ///   bias   (C_large) or empty
 template <class U, class T = Sum<U>>
-void direct_adjoint(const Window& g, View<const T> small, const T* w, bool transposed,
+void direct_adjoint(const Window& g, View<const T> small_map, const T* w, bool transposed,
                     Index C_large, View<const T> bias, T* large) {
-  const Index C = small.shape.back();
-  const UnitRows<U> rows(as_matrix(small));
+  const Index C = small_map.shape.back();
+  const UnitRows<U> rows(as_matrix(small_map));
   const Matrix<const U> map = rows.matrix();
   const Scratch<U> zeros(map.columns, U{});
   with_panel_width<U>(C_large, [&]<int Packs>() {
@@ -177,14 +177,14 @@ void direct_adjoint(const Window& g, View<const T> small, const T* w, bool trans
 
 /// d[tap] (C_large, C_small) = sum over small-map pixels of large(tap, p)^T small_p; in units U.
 template <class U, class T = Sum<U>>
-void direct_weight_gradient(const Window& g, View<const T> large, View<const T> small, T* d) {
+void direct_weight_gradient(const Window& g, View<const T> large, View<const T> small_map, T* d) {
   const Index C = large.shape.back();
   const Scratch<T> zeros(C, T(0));
   const auto locate = [&](Index first, Index count, const T** source) {
     locate_forward(g, large.data, C, zeros.data(), first, count, source, outer_chunk<U>);
   };
-  const GatherOuter<T> job{g.N * g.OH * g.OW, g.taps(), C, as_matrix(small)};
-  with_panel_width<U>(small.shape.back(),
+  const GatherOuter<T> job{g.N * g.OH * g.OW, g.taps(), C, as_matrix(small_map)};
+  with_panel_width<U>(small_map.shape.back(),
                       [&]<int Packs>() { gather_outer<U, Packs>(job, d, locate); });
 }
 
