@@ -30,7 +30,7 @@ int report_errors(const F& f) {
     std::cerr << "error: not enough memory; a smaller batch or network needs less\n";
     return 1;
   } catch (const std::exception& error) {
-    std::cerr << "error: " << error.what() << '\n';
+    std::cerr << message("error: ", error.what(), "\n");  // at once: other ranks may speak too
     return 1;
   }
 }
@@ -183,6 +183,16 @@ class DenoisingStrip {
   Tensor<float> strip_;
 };
 
+/// CRC-32 of all weights.
+template <class Network>
+std::uint64_t weights_sum(const Network& network) {
+  io::Crc32 sum;
+  for (const auto& parameter : nn::parameters<float>(network))
+    sum.add(parameter.value().data(),
+            static_cast<std::size_t>(parameter.value().size()) * sizeof(float));
+  return sum.value();
+}
+
 /// A rank's part of the pictures: their options.
 inline SampleOptions share_of(SampleOptions options, const Ranks& ranks) {
   const Index block = (options.count + ranks.size() - 1) / ranks.size();
@@ -202,6 +212,10 @@ Tensor<float> sample_on_ranks(const Network& network, const Scheduler<float>& sc
           "--noise pytorch_batch: a picture's noise then depends on which others are drawn with "
           "it; draw on one rank, or take --noise pytorch");
   const SampleOptions share = share_of(options, ranks);
+  const Shape single = network.sample_shape(1);
+  require(options.count <= std::numeric_limits<int>::max() / (4 * single.size()),
+          "--grid: ", options.count,
+          " pictures are more than ranks can send each other; take --folder");
   Tensor<float> own;
   if (share.count > 0) own = sample(network, scheduler, share, on_step);
   const Shape one = network.sample_shape(1);

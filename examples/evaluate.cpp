@@ -91,7 +91,8 @@ Likelihood likelihood_on_ranks(const Model& model, const data::LabelledImages<fl
                                LikelihoodOptions options, const Ranks& ranks) {
   constexpr Index shard = 64;
   const Index count = set.images.dim(0), shards = (count + shard - 1) / shard;
-  const auto own = distributed::shards_of(shards, ranks.rank(), ranks.size());
+  const Index most = (shards + ranks.size() - 1) / ranks.size();
+  const auto own = distributed::block_of(shards, most, ranks.rank());
   const Index terms = options.terms > 0 ? options.terms : model.scheduler.timesteps() - 1;
   const auto images_in = [&](Index i) { return std::min(shard, count - i * shard); };
   Index steps = 0, done = 0;
@@ -120,7 +121,6 @@ Likelihood likelihood_on_ranks(const Model& model, const data::LabelledImages<fl
     records.insert(records.end(), result.of_image.begin(), result.of_image.end());
   }
   const Index record = 1 + 2 * (terms + 1) + shard;
-  const Index most = distributed::shards_of(shards, 0, ranks.size()).count;
   std::vector<double> all(static_cast<std::size_t>(shards * record));
   if (ranks.size() > 1)
     ranks.all_gather(std::span<const double>(records), std::span(all), most * record);
@@ -151,6 +151,13 @@ void evaluate(const Settings& s, const Model& model, const Ranks& ranks) {
   LikelihoodOptions options = s.options;
   options.labels = set.labels;
   const Index terms = options.terms > 0 ? options.terms : model.scheduler.timesteps() - 1;
+  io::Crc32 images;
+  images.add(set.images.data(), static_cast<std::size_t>(set.images.size()) * sizeof(float));
+  images.add(set.labels.data(), set.labels.size() * sizeof(Index));
+  require_same(ranks,
+               {{"weights", message(weights_sum(model.network))},
+                {"images", message(set.images.dim(0), " ", images.value())},
+                {"settings", message(terms, " ", options.seed, " ", name_of(options.precision))}});
   std::cout << "settings\n";
   echo("checkpoint", s.checkpoint);
   echo("parameters", nn::parameter_count<float>(model.network));

@@ -4,6 +4,8 @@
 #pragma once
 
 #include <ddpm/distributed/communicator.hpp>
+#include <ddpm/io/crc32.hpp>
+#include <ddpm/io/safetensors_writer.hpp>
 #ifdef DDPM_WITH_MPI
 #include <ddpm/distributed/mpi.hpp>
 #endif
@@ -32,6 +34,22 @@ int on_ranks(const Body& body) {
   std::cerr << "error: started by mpirun, but built without MPI (Debian: libopenmpi-dev)\n";
   return 1;
 #endif
+}
+
+/// Throws PreconditionError, on all ranks, unless `mine` is the same text on each.
+inline void require_same(const Ranks& ranks, const ddpm::io::Metadata& mine) {
+  if (ranks.size() == 1) return;
+  std::vector<ddpm::Index> sums;
+  for (const auto& [key, value] : mine) {
+    ddpm::io::Crc32 sum;
+    sum.add(value.data(), value.size());
+    sums.push_back(static_cast<ddpm::Index>(sum.value()));
+  }
+  const auto all = ranks.gather(std::span<const ddpm::Index>(sums));
+  for (std::size_t i = 0; i < all.size(); ++i)
+    ddpm::require(all[i] == all[i % sums.size()], "rank ", i / sums.size(), " has other ",
+                  std::next(mine.begin(), static_cast<std::ptrdiff_t>(i % sums.size()))->first,
+                  " than rank 0; of a run that is going on name a run state, not the folder");
 }
 
 }  // namespace examples

@@ -13,13 +13,9 @@ using namespace examples;
 /// All that the pictures of a folder follow from.
 template <class Model>
 io::Metadata description(const Model& model, const SampleOptions& options) {
-  io::Crc32 weights;
-  for (const auto& parameter : nn::parameters<float>(model.network))
-    weights.add(parameter.value().data(),
-                static_cast<std::size_t>(parameter.value().size()) * sizeof(float));
   std::string labels;
   for (const Index label : options.labels) labels += message(label, " ");
-  io::Metadata text{{"weights", message(weights.value())},
+  io::Metadata text{{"weights", message(weights_sum(model.network))},
                     {"seed", message(options.seed)},
                     {"size", message(options.height, " x ", options.width)},
                     {"sampler", message(name_of(options.sampler))},
@@ -154,6 +150,9 @@ int main(int count, char** arguments) {
       echo("precision", name_of(options.precision));
       echo("threads", num_threads());
       if (ranks.size() > 1) echo("ranks", ranks.size());
+      io::Metadata all = description(model, options);
+      all["number of pictures"] = message(options.first, " ", options.count);
+      require_same(ranks, all);
       if (folder.empty())
         write_samples(model.network, scheduler, options, grid, strip, ranks);
       else

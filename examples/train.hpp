@@ -244,8 +244,11 @@ class Plan {
       next_ = elapsed() + seconds_ / 20;
       trainer.set_steps(std::min(wanted, fit()));
     }
-    if (seconds_ > 0 && elapsed() > seconds_) trainer.stop();
+    if (over()) trainer.stop();
   }
+
+  /// Whether the time is up.
+  bool over() const { return seconds_ > 0 && elapsed() > seconds_; }
 
  private:
   static std::string time_in(double seconds) {
@@ -343,18 +346,19 @@ void train(const Network& network, const TrainSettings& settings, const Data& im
   if (leads) metrics.emplace(settings.out, trainer.steps());
   Plan plan(settings.minutes);
   trainer.fit(images, [&](auto& running, const TrainingStep& step) {
-    if (!leads) return;  // the others stop when rank 0 does
+    if (stop_signal() != 0) running.stop();  // and with it all ranks
+    if (!leads) return;
     metrics->write(step, settings.trainer.batch_size * settings.trainer.accumulation);
     plan.follow(running, step.step, settings.trainer.steps);
     if (settings.sample_every > 0 && step.step % settings.sample_every == 0)
       draw_between(running, scheduler, grid, path(message("samples-", step.step, ".png")));
-    if (stop_signal() != 0) running.stop();
   });
   if (!leads) return throw_if_interrupted();
-  if (stop_signal() != 0) {
-    std::cerr << "\nstopped after " << trainer.steps() << " updates, all saved in " << settings.out
-              << "; the same command goes on\n";
+  if (stop_signal() != 0 || (trainer.stopped() && !plan.over())) {
+    std::cerr << message("\nstopped after ", trainer.steps(), " updates, all saved in ",
+                         settings.out, "; the same command goes on\n");
     throw_if_interrupted();
+    throw Interrupted{SIGTERM};  // which another rank got
   }
   std::cout << "trained " << trainer.steps() << " steps, the last in " << message(plan.elapsed())
             << " s, mean loss of the last hundred " << message(trainer.mean_loss());

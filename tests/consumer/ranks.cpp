@@ -1,10 +1,19 @@
-// A program of several ranks: mpirun -np 2 ranks.
+// A program of several ranks: mpirun -np 2 ranks. With an argument a rank ends by an exception
+// while the other one waits for it.
 #include <ddpm/ddpm.hpp>
 #include <ddpm/distributed/mpi.hpp>
 #include <iostream>
 
-int main() {
+int main(int arguments, char**) {
   using namespace ddpm;
+  if (arguments > 1) try {
+      distributed::MpiRanks ranks;
+      if (ranks.rank() == 1) throw std::runtime_error("no more");
+      const Index mine = 1;
+      distributed::Ranks(ranks).gather(std::span(&mine, 1));
+    } catch (const std::exception&) {
+      return 1;
+    }
   // clang-format off
   return distributed::run_with_mpi([](distributed::MpiRanks& ranks) {
     const UNet<float> unet(UNetConfig::tiny(), Rng(1));

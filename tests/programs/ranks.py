@@ -98,6 +98,44 @@ check("more ranks than batches", "4 ranks share accumulation = 2 batches of 2 im
 said = run(2, *training("/proc/nowhere", 5), fails=True)
 check("a folder that cannot be made", "/proc/nowhere" in said)
 
+# What one rank is given and another is not. Rank 1 gets the second text where the others get the first.
+other = work / "other.sh"
+other.write_text("""#!/bin/bash
+from=$1 to=$2
+shift 2
+[ "$OMPI_COMM_WORLD_RANK" = 1 ] && set -- "${@//$from/$to}"
+exec "$@"
+""")
+other.chmod(0o755)
+
+
+def run_other(first, second, program, *arguments):
+    words = ["mpirun", "-np", "3", other, first, second, examples / program, *arguments]
+    done = subprocess.run([*map(str, words)], env=environment, capture_output=True, text=True, timeout=300)
+    return done.stdout + done.stderr if done.returncode != 0 else "it went on"
+
+
+model, older = whole / "model.safetensors", "state-00000010.safetensors"
+(work / "1" / older).exists() or shutil.copy(work / "one" / older, whole)
+said = run_other("model.safetensors", older, "sample", model, "--count", 7, "--sample-steps", 2, "--grid", work / "no.png")
+check("sample: another checkpoint on a rank", "rank 1 has other weights than rank 0" in said)
+said = run_other("model.safetensors", older, "evaluate", model, images, "--labels", labels, "--limit", 200, "--terms", 3)
+check("evaluate: another checkpoint on a rank", "rank 1 has other weights than rank 0" in said)
+said = run_other("200", "100", "evaluate", model, images, "--labels", labels, "--limit", 200, "--terms", 3)
+check("evaluate: other images on a rank", "rank 1 has other images than rank 0" in said)
+for what, wrong, told in (("128", "64", "other data"), ("--flip", "--loss=kl", "other settings")):
+    said = run_other(what, wrong, *training(work / "no", 5))
+    check(f"training: {told} on a rank", f"rank 1 has {told}" in said)
+
+# A signal to any rank stops all after the update, and rank 0 saves.
+process = subprocess.Popen(command(3, *training(work / "signalled", 5000)), env=environment, stdout=subprocess.PIPE,
+                           stderr=subprocess.STDOUT, text=True, start_new_session=True)
+while not any((work / "signalled").glob("state-*")):
+    time.sleep(0.1)
+os.kill(max(children(process.pid)), signal.SIGTERM)
+said, _ = process.communicate(timeout=60)
+check("a signal to one rank stops all", process.returncode == 143 and "all saved in" in said)
+
 # A rank that dies ends the run within seconds; the run goes on from its last state.
 random.seed(1)
 out, killed, begun_again = work / "killed", 0, 0

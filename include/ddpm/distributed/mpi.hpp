@@ -38,7 +38,10 @@ class MpiRanks {
   /// Starts MPI, once in a process. Throws std::runtime_error if this MPI cannot be called from
   /// several threads in turn, or the process was started by that of another MPI.
   MpiRanks() {
-    int provided = 0;
+    int provided = 0, initialised = 0;
+    MPI_Initialized(&initialised);
+    if (initialised != 0)
+      throw std::runtime_error("MPI: already started in this process, which MpiRanks does itself");
     MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &provided);
     if (provided < MPI_THREAD_SERIALIZED)
       throw std::runtime_error("MPI: no support for threads (MPI_THREAD_SERIALIZED)");
@@ -52,7 +55,12 @@ class MpiRanks {
   }
   MpiRanks(const MpiRanks&) = delete;
   MpiRanks& operator=(const MpiRanks&) = delete;
-  ~MpiRanks() { MPI_Finalize(); }
+  /// Ends MPI; where an exception is on its way through, all ranks, as others may wait for this
+  /// one.
+  ~MpiRanks() {
+    if (std::uncaught_exceptions() > exceptions_) abort("an exception has ended this rank");
+    MPI_Finalize();
+  }
 
   Index rank() const { return rank_; }
   Index size() const { return size_; }
@@ -89,9 +97,17 @@ class MpiRanks {
 
   /// Writes the message to standard error and ends every rank with status 1.
   void abort(const std::string& message) {
-    std::cerr << "\nerror on rank " << rank_ << ": " << message << '\n' << std::flush;
+    std::cerr << "\nerror on rank " + std::to_string(rank_) + ": " + message + "\n" << std::flush;
+    end(1);
+  }
+
+  /// Ends every rank.
+  void end(int status) {
+    using namespace std::chrono_literals;
     const auto locked = lock();
-    MPI_Abort(MPI_COMM_WORLD, 1);
+    std::this_thread::sleep_for(
+        200ms);  // or MPICH's launcher may end before it has passed on what was said
+    MPI_Abort(MPI_COMM_WORLD, status);
   }
 
  private:
@@ -129,6 +145,7 @@ class MpiRanks {
   }
 
   int rank_ = 0, size_ = 1;
+  int exceptions_ = std::uncaught_exceptions();
   std::mutex calls_;
 };
 
@@ -144,7 +161,7 @@ int run_with_mpi(Body&& body) {
       return 0;
     } else {
       const int status = body(ranks);
-      if (status != 0) MPI_Abort(MPI_COMM_WORLD, status);
+      if (status != 0) ranks.end(status);
       return status;
     }
   } catch (const std::exception& error) {

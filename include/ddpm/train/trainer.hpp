@@ -69,8 +69,8 @@ class Trainer {
 
   /// From now on each update's shards are shared with the other ranks, whose trainers were made
   /// with the same network, scheduler and options and do the same; the communicator must outlive
-  /// this. Only rank 0 shows progress and writes run states; stop() and set_steps() count there and
-  /// hold for all. Whatever fit() throws on one rank ends the work of all.
+  /// this. Only rank 0 shows progress and writes run states; set_steps() counts there and holds for
+  /// all, stop() on any of them ends all. Whatever fit() throws on one rank ends the work of all.
   /// Throws PreconditionError if there are more ranks than shards (options.accumulation), or fit()
   /// is running.
   template <distributed::Communicator C>
@@ -122,6 +122,8 @@ class Trainer {
 
   /// Ends fit() after this update; for callbacks.
   void stop() { stopped_ = true; }
+  /// Whether stop() ended the last fit(), on any rank.
+  bool stopped() const { return stopped_; }
 
   /// Makes the fit() that runs as many updates long as that; the cosine follows. For callbacks that
   /// know better after a while, by the clock, say. Throws PreconditionError if steps < 1.
@@ -300,12 +302,14 @@ class Trainer {
     return distributed::shards_of(options_.accumulation, ranks_.rank(), ranks_.size());
   }
 
-  /// Makes stop(), set_steps() and `save` of rank 0 those of all ranks. Whether to save.
+  /// Makes set_steps() and `save` of rank 0, and stop() of any, those of all ranks. Whether to
+  /// save.
   bool agree(bool save) {
     if (ranks_.size() == 1) return save;
     const std::array<Index, 3> mine{stopped_ ? 1 : 0, steps_, save ? 1 : 0};
     const auto all = ranks_.gather(std::span<const Index>(mine));
-    stopped_ = all[0] != 0;
+    for (std::size_t rank = 0; rank < all.size(); rank += mine.size())
+      stopped_ = stopped_ || all[rank] != 0;
     set_steps(all[1]);
     return all[2] != 0;
   }
@@ -313,22 +317,29 @@ class Trainer {
   /// Throws PreconditionError unless all ranks are about to make the same run.
   void check_ranks() const {
     if (ranks_.size() == 1) return;
+    constexpr std::array<const char*, 4> things{
+        "other data than rank 0 (of which number, shape, all labels and 64 images are compared)",
+        "made another number of updates than rank 0: to go on, each rank reads the run's folder",
+        "other settings of the network, the scheduler or the training than rank 0",
+        "other weights than rank 0"};
+    std::array<io::Crc32, things.size()> sums;
     io::Metadata run = describe();
     run["non_finite"] = message(name_of(options_.non_finite), " ", options_.most_skipped);
-    io::Crc32 crc;
     for (const auto& [name, value] : run) {
-      crc.add(name.c_str(), name.size() + 1);
-      crc.add(value.c_str(), value.size() + 1);
+      io::Crc32& sum = sums[name.starts_with("data.") ? 0 : name.starts_with("run.") ? 1 : 2];
+      sum.add(name.c_str(), name.size() + 1);
+      sum.add(value.c_str(), value.size() + 1);
     }
     for (const auto& [name, tensor] : tensors())
-      crc.add(tensor.data(), static_cast<std::size_t>(tensor.size()) * sizeof(T));
+      sums[3].add(tensor.data(), static_cast<std::size_t>(tensor.size()) * sizeof(T));
     const Tensor<double> losses = timesteps_.memory();
-    crc.add(losses.data(), static_cast<std::size_t>(losses.size()) * sizeof(double));
-    const std::uint64_t mine = crc.value();
-    const auto all = ranks_.gather(std::span(&mine, 1));
-    for (std::size_t rank = 0; rank < all.size(); ++rank)
-      require(all[rank] == all[0], "Trainer::fit: rank ", rank,
-              " has other options, weights or data than rank 0");
+    sums[3].add(losses.data(), static_cast<std::size_t>(losses.size()) * sizeof(double));
+    std::array<Index, things.size()> mine;
+    for (std::size_t i = 0; i < mine.size(); ++i) mine[i] = static_cast<Index>(sums[i].value());
+    const auto all = ranks_.gather(std::span<const Index>(mine));
+    for (std::size_t i = 0; i < all.size(); ++i)
+      require(all[i] == all[i % mine.size()], "Trainer::fit: rank ", i / mine.size(), " has ",
+              things[i % mine.size()]);
   }
 
   /// Throws std::runtime_error unless all ranks have computed the same, bit for bit.
