@@ -13,7 +13,7 @@
 
 // What cannot work says so once: the missing file ends the compilation before a thousand errors
 // that follow from it.
-#if __cplusplus < 202002L
+#if __cplusplus < 202002L && !(defined(_MSVC_LANG) && _MSVC_LANG >= 202002L)
 #error "ddpm needs C++20: compile with -std=c++20 or newer"
 #include <ddpm/see_the_error_above>
 #elif !defined(__cpp_exceptions)
@@ -46,9 +46,9 @@
 #define DDPM_ARCH avx
 #elif defined(__SSE4_2__)
 #define DDPM_ARCH sse4_2
-#elif defined(__SSE2__)
+#elif defined(__SSE2__) || defined(_M_X64)
 #define DDPM_ARCH sse2
-#elif defined(__aarch64__)
+#elif defined(__aarch64__) || defined(_M_ARM64)
 #define DDPM_ARCH neon64
 #else
 #error "ddpm: no SIMD architecture that xsimd has packs for (SSE2, AVX, AVX-512, 64-bit Arm)"

@@ -205,10 +205,7 @@ TEST_CASE("trainer: ranks that cannot make one run are told so") {
   };
   const auto said = fit(
       4, [](Index rank) { return rank == 2 ? 1U : 2U; }, 4);
-  CHECK(
-      said.find(
-          "rank 2 has other weights than rank 0") !=
-      std::string::npos);
+  CHECK(said.find("rank 2 has other weights than rank 0") != std::string::npos);
   CHECK_THROWS_WITH_AS(fit(
                            3, [](Index) { return 1U; }, 2),
                        doctest::Contains("3 ranks share accumulation = 2 batches"),

@@ -71,12 +71,12 @@ template <class U, int Packs>
   if (out)
     for (Index r = 0; r < rows; ++r) {
       T* next = out + (tile_rows + r) * job.columns;
-      for (int q = 0; q < Packs; ++q) __builtin_prefetch(next + q * simd::width<T>, 1);
+      for (int q = 0; q < Packs; ++q) simd::prefetch<true>(next + q * simd::width<T>);
       if (job.residual) prefetch_panel<T, Packs>(job.residual + (next - job.out_base));
     }
   if (source)
     for (Index k = 0; k < tile_rows * job.units; k += cache_line<U>)
-      __builtin_prefetch(source + 2 * tile_rows * job.units + k);
+      simd::prefetch(source + 2 * tile_rows * job.units + k);
 }
 
 /// The tiles of `count` located rows against panels [first_panel, last_panel).

@@ -76,7 +76,7 @@ inline constexpr Index rows_ahead = 12;
 /// prefetches must be inlined: g++ 12 takes it for one without effect and drops its calls.
 template <class T, int Packs, int Locality = 3>
 [[gnu::always_inline]] inline void prefetch_panel(const T* row) {
-  for (int q = 0; q < Packs; ++q) __builtin_prefetch(row + q * simd::width<T>, 0, Locality);
+  for (int q = 0; q < Packs; ++q) simd::prefetch<false, Locality>(row + q * simd::width<T>);
 }
 
 /// Packs columns [first, first + width) of b (terms, columns) as (units, width), zeros past the
@@ -110,7 +110,7 @@ void pack_panel_transposed(Matrix<const U> b, Index first, U* panel) {
   for (; j + square <= columns; j += square)
     for (Index k = 0; k < whole; k += square) {
       for (Index row = first + j + square; row < std::min(first + j + 2 * square, b.rows); ++row)
-        __builtin_prefetch(b.row(row) + k);
+        simd::prefetch(b.row(row) + k);
       simd::transpose(b.row(first + j) + k, b.stride, panel + k * width + j, width);
     }
   for (Index k = 0; k < terms; ++k) {

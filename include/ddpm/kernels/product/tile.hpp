@@ -102,7 +102,7 @@ struct Tile {
                  const Ahead* ahead, Index ahead_stride) {
     Tile tile = *this;
     for (Index p = 0; p < terms; ++p, rows += row_stride, panel += panel_stride) {
-      __builtin_prefetch(ahead + p * ahead_stride);
+      simd::prefetch(ahead + p * ahead_stride);
       tile.multiply_add([&](int r) { return rows[r]; }, panel);
     }
     *this = tile;
@@ -115,7 +115,7 @@ struct Tile {
     Tile tile = *this;
     for (Index p = 0; p < terms; ++p, panel += panel_width<U, Packs>) {
       const U* row = rows[p] + first;
-      __builtin_prefetch(ahead + p * ahead_stride);
+      simd::prefetch(ahead + p * ahead_stride);
       tile.multiply_add([&](int r) { return row[r]; }, panel);
     }
     *this = tile;

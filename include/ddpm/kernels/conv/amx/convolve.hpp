@@ -55,8 +55,7 @@ template <int Tiles, class To>
     for (Index block = 0; block < term.map.blocks(); ++block)
       for (Index tap = 0; tap < term.taps.count; ++tap, weights += tile) {
         const Bfloat16Pair* rows = term.map.line(block, term.taps.lines[tap]);
-        for (Index row = 0; row < side; ++row)
-          __builtin_prefetch(weights + ahead * tile + row * side);
+        for (Index row = 0; row < side; ++row) simd::prefetch(weights + ahead * tile + row * side);
         _tile_loadd(7, weights, line_bytes);
         _tile_loadd(6, rows + at[0], line_bytes);
         _tile_dpbf16ps(0, 6, 7);

@@ -146,9 +146,9 @@ class PanelTask : public PanelWeights<U, S> {
       multiply(u, 0, count, chunk, v, m.data(), [&] {
         pixels_y.prefetch_some([&](Index pixel) {
           T* y = epilogue.y + pixel * C_out_ + panel * width;
-          for (int q = 0; q < packs; ++q) __builtin_prefetch(y + q * simd::width<T>, 1, 2);
+          for (int q = 0; q < packs; ++q) simd::prefetch<true, 2>(y + q * simd::width<T>);
         });
-        lines_x.prefetch_some([&](Index l) { __builtin_prefetch(x + l * cache_line<T>, 0, 2); });
+        lines_x.prefetch_some([&](Index l) { simd::prefetch<false, 2>(x + l * cache_line<T>); });
       });
     write(m.data(), first, count, panel, epilogue);
   }
@@ -195,7 +195,7 @@ class PanelTask : public PanelWeights<U, S> {
   [[gnu::always_inline]] static void prefetch_rows(const U* rows, Index stride, Index count,
                                                    Index terms) {
     for (Index r = 0; r < count; ++r)
-      for (Index k = 0; k < terms; k += cache_line<U>) __builtin_prefetch(rows + r * stride + k);
+      for (Index k = 0; k < terms; k += cache_line<U>) simd::prefetch(rows + r * stride + k);
   }
 
   const Window& g_;

@@ -99,7 +99,7 @@ struct Patch {
       for (Index j = 0; j < Size; ++j)
         pixels[i][j] = row_inside && map.has_column(left + j) ? row + column[j] : zeros;
       if (row_inside)
-        for (Index k = ahead; k < ahead_end; k += cache_line<T>) __builtin_prefetch(row + k);
+        for (Index k = ahead; k < ahead_end; k += cache_line<T>) simd::prefetch(row + k);
     }
   }
 
