@@ -8,18 +8,24 @@ install(TARGETS ddpm ddpm_compiled EXPORT ddpm-targets FILE_SET HEADERS DESTINAT
 install(EXPORT ddpm-targets NAMESPACE ddpm:: DESTINATION ${package_folder})
 export(EXPORT ddpm-targets NAMESPACE ddpm::) # for projects that export their build tree
 configure_file(cmake/ddpm-config.cmake.in ddpm-config.cmake COPYONLY)
+configure_file(cmake/ddpm-dependencies.cmake ddpm-dependencies.cmake COPYONLY) # for the build tree
 write_basic_package_version_file(ddpm-config-version.cmake COMPATIBILITY SameMinorVersion
                                  ARCH_INDEPENDENT)
 install(FILES ${PROJECT_BINARY_DIR}/ddpm-config.cmake ${PROJECT_BINARY_DIR}/ddpm-config-version.cmake
               cmake/ddpm-dependencies.cmake
         DESTINATION ${package_folder})
 
-# pkg-config: the prefix from where the .pc files lie; install folders may be absolute.
+# pkg-config: the prefix is found from where the .pc files lie, unless folders are absolute.
 set(pkgconfig_folder ${CMAKE_INSTALL_DATADIR}/pkgconfig)
-cmake_path(ABSOLUTE_PATH CMAKE_INSTALL_INCLUDEDIR BASE_DIRECTORY ${CMAKE_INSTALL_PREFIX} OUTPUT_VARIABLE include_folder)
-cmake_path(ABSOLUTE_PATH pkgconfig_folder BASE_DIRECTORY ${CMAKE_INSTALL_PREFIX} OUTPUT_VARIABLE from_folder)
-cmake_path(RELATIVE_PATH include_folder BASE_DIRECTORY ${from_folder} OUTPUT_VARIABLE DDPM_INCLUDE_FROM_PC)
-cmake_path(RELATIVE_PATH CMAKE_INSTALL_PREFIX BASE_DIRECTORY ${from_folder} OUTPUT_VARIABLE DDPM_PREFIX_FROM_PC)
+set(DDPM_PC_PREFIX ${CMAKE_INSTALL_PREFIX})
+if(NOT IS_ABSOLUTE "${pkgconfig_folder}")
+  file(RELATIVE_PATH to_prefix "/${pkgconfig_folder}" "/")
+  set(DDPM_PC_PREFIX "\${pcfiledir}/${to_prefix}")
+endif()
+set(DDPM_PC_INCLUDE ${CMAKE_INSTALL_INCLUDEDIR})
+if(NOT IS_ABSOLUTE "${CMAKE_INSTALL_INCLUDEDIR}")
+  set(DDPM_PC_INCLUDE "\${prefix}/${CMAKE_INSTALL_INCLUDEDIR}")
+endif()
 set(packages ddpm)
 if(DDPM_IO_LIBRARIES AND NOT DDPM_IO_FETCHED) # what was fetched goes with the build
   list(APPEND packages ddpm-io)

@@ -212,18 +212,18 @@ Tensor<float> sample_on_ranks(const Network& network, const Scheduler<float>& sc
           "--noise pytorch_batch: a picture's noise then depends on which others are drawn with "
           "it; draw on one rank, or take --noise pytorch");
   const SampleOptions share = share_of(options, ranks);
-  const Shape single = network.sample_shape(1);
-  require(options.count <= std::numeric_limits<int>::max() / (4 * single.size()),
+  const Shape trained = network.sample_shape(1);
+  const Shape one{1, options.height > 0 ? options.height : trained[1],
+                  options.width > 0 ? options.width : trained[2], trained[3]};
+  require(options.count <= std::numeric_limits<int>::max() / (4 * one.size()),
           "--grid: ", options.count,
           " pictures are more than ranks can send each other; take --folder");
   Tensor<float> own;
   if (share.count > 0) own = sample(network, scheduler, share, on_step);
-  const Shape one = network.sample_shape(1);
-  const Tensor<float> all({options.count, options.height > 0 ? options.height : one[1],
-                           options.width > 0 ? options.width : one[2], one[3]});
+  const Tensor<float> all({options.count, one[1], one[2], one[3]});
   const Index block = (options.count + ranks.size() - 1) / ranks.size();
   ranks.all_gather(std::span<const float>(own.begin(), own.end()),
-                   std::span(all.begin(), all.end()), block * (all.size() / options.count));
+                   std::span(all.begin(), all.end()), block * one.size());
   return all;
 }
 

@@ -26,7 +26,7 @@ int on_ranks(const Body& body) {
     if (mpi.rank() != 0) std::cout.setstate(std::ios::failbit);  // rank 0 speaks for all
     const int own = body(Ranks(mpi));
     if (own <= 128) return own;
-    interrupted = own;  // by a signal, which all ranks got: no reason to end the others
+    interrupted = own;  // by a signal; nobody waits for this rank, and the others end by themselves
     return 0;
   });
   return status != 0 ? status : interrupted;
@@ -47,9 +47,10 @@ inline void require_same(const Ranks& ranks, const ddpm::io::Metadata& mine) {
   }
   const auto all = ranks.gather(std::span<const ddpm::Index>(sums));
   for (std::size_t i = 0; i < all.size(); ++i)
-    ddpm::require(all[i] == all[i % sums.size()], "rank ", i / sums.size(), " has other ",
-                  std::next(mine.begin(), static_cast<std::ptrdiff_t>(i % sums.size()))->first,
-                  " than rank 0; of a run that is going on name a run state, not the folder");
+    ddpm::require(
+        all[i] == all[i % sums.size()], "rank ", i / sums.size(), " has other ",
+        std::next(mine.begin(), static_cast<std::ptrdiff_t>(i % sums.size()))->first,
+        " than rank 0; if a run is still going on, give a run state instead of its folder");
 }
 
 }  // namespace examples

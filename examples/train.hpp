@@ -244,11 +244,14 @@ class Plan {
       next_ = elapsed() + seconds_ / 20;
       trainer.set_steps(std::min(wanted, fit()));
     }
-    if (over()) trainer.stop();
+    if (seconds_ > 0 && elapsed() > seconds_) {
+      over_ = true;
+      trainer.stop();
+    }
   }
 
-  /// Whether the time is up.
-  bool over() const { return seconds_ > 0 && elapsed() > seconds_; }
+  /// Whether the time is up, and training was stopped for that.
+  bool over() const { return over_; }
 
  private:
   static std::string time_in(double seconds) {
@@ -276,6 +279,7 @@ class Plan {
   }
 
   double seconds_;
+  bool over_ = false;
   Clock::time_point start_ = Clock::now();
   double first_ = 0, next_ = 0;
   Index made_ = 0;  ///< updates, since this program started
@@ -346,12 +350,13 @@ void train(const Network& network, const TrainSettings& settings, const Data& im
   if (leads) metrics.emplace(settings.out, trainer.steps());
   Plan plan(settings.minutes);
   trainer.fit(images, [&](auto& running, const TrainingStep& step) {
+    if (leads) {
+      metrics->write(step, settings.trainer.batch_size * settings.trainer.accumulation);
+      plan.follow(running, step.step, settings.trainer.steps);
+      if (settings.sample_every > 0 && step.step % settings.sample_every == 0)
+        draw_between(running, scheduler, grid, path(message("samples-", step.step, ".png")));
+    }
     if (stop_signal() != 0) running.stop();  // and with it all ranks
-    if (!leads) return;
-    metrics->write(step, settings.trainer.batch_size * settings.trainer.accumulation);
-    plan.follow(running, step.step, settings.trainer.steps);
-    if (settings.sample_every > 0 && step.step % settings.sample_every == 0)
-      draw_between(running, scheduler, grid, path(message("samples-", step.step, ".png")));
   });
   if (!leads) return throw_if_interrupted();
   if (stop_signal() != 0 || (trainer.stopped() && !plan.over())) {

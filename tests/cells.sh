@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cells=("$@")
-[ $# -gt 0 ] || cells=(sse2 avx avx512 neon windows libc++ xsimd)
+[ $# -gt 0 ] || cells=(sse2 avx avx512 neon windows libc++ newest-clang macos newest-libraries)
 work=$PWD/build/cells
 mkdir -p "$work"
 warnings="-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror"
@@ -42,7 +42,19 @@ program() {
 
 passed() {
   [ -n "$3" ] || { echo "$1: nothing was said to have passed"; exit 1; }
-  table+=$(printf '%-9s| %-40s| %s' "$1" "$3" "${2//$work/build/cells}")$'\n'
+  table+=$(printf '%-14s| %-40s| %s' "$1" "$3" "${2//$work/build/cells}")$'\n'
+}
+
+# The command of the newest clang that a package has.
+newest_clang() {
+  if [ ! -x "$work/venv/bin/python" ]; then
+    cmake/install_dependencies.sh python3-venv >&2
+    python3 -m venv "$work/venv"
+    "$work/venv/bin/pip" install --quiet ziglang==0.17.1 >&2
+  fi
+  printf '#!/bin/sh\nexec "%s" -m ziglang c++ "$@"\n' "$work/venv/bin/python" >"$work/clang++"
+  chmod +x "$work/clang++"
+  echo "$work/clang++"
 }
 
 processor_has() { grep -qw "$1" /proc/cpuinfo; }
@@ -70,12 +82,35 @@ for cell in "${cells[@]}"; do
       cmake/install_dependencies.sh clang-19 libc++-19-dev libc++abi-19-dev
       program libc++ clang++-19 "" -stdlib=libc++ -march=x86-64-v3
       ;;
-    xsimd) # of Debian's next release
-      mirror=http://deb.debian.org/debian
-      package=$(curl -fsS $mirror/dists/trixie/main/binary-amd64/Packages.xz | xz -dc |
-        sed -n '/^Package: libxsimd-dev$/,/^$/s/^Filename: //p')
-      curl -fsS "$mirror/$package" -o "$work/xsimd.deb"
-      dpkg-deb -x "$work/xsimd.deb" "$work/newer"
+    newest-clang) # and its libc++, as the package ziglang has them
+      program newest-clang "$(newest_clang)" "" -mcpu=x86_64_v3
+      ;;
+    macos) # by the same compiler: compiled and linked, but there is no Mac to run it on
+      mkdir -p "$work/zlib"
+      for header in nlohmann xsimd; do ln -sfn /usr/include/$header "$work/$header"; done
+      cp /usr/include/zlib.h /usr/include/zconf.h "$work/zlib"
+      for target in aarch64-macos x86_64-macos; do
+        compiler="$(newest_clang) -target $target"
+        # shellcheck disable=SC2086
+        { $compiler -std=c++20 -O1 $warnings -Iinclude $system -isystem "$work" tests/consumer/plain.cpp -o "$work/$target"
+          $compiler -std=c++20 -O1 $warnings -DDDPM_WITH_IO -Iinclude $system -isystem "$work" -isystem "$work/zlib" \
+            -c tests/consumer/trains.cpp -o "$work/$target.o"; }
+        passed $target "$compiler" "a program linked, another compiled"
+      done
+      ;;
+    newest-libraries) # xsimd and Eigen of Debian's development release
+      mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -v security | head -1)
+      curl -fsS "$mirror/dists/sid/main/binary-amd64/Packages.xz" | xz -dc >"$work/packages"
+      for package in libxsimd-dev libeigen3-dev; do
+        path=$(sed -n "/^Package: $package\$/,/^\$/s/^Filename: //p" "$work/packages")
+        curl -fsS "$mirror/$path" -o "$work/package.deb"
+        dpkg-deb -x "$work/package.deb" "$work/newer"
+      done
+      cmake -S tests/consumer -B "$work/consumer" -DWAY=add_subdirectory -DDDPM_SOURCE="$PWD" -DDDPM_FETCH=OFF \
+        -DCMAKE_PREFIX_PATH="$work/newer/usr" -DCMAKE_IGNORE_PATH="/usr/share/eigen3/cmake;/usr/lib/$(uname -m)-linux-gnu/cmake/xsimd" >"$work/said"
+      cmake --build "$work/consumer" --target plain >>"$work/said"
+      "$work/consumer/plain"
+      passed eigen "$(sed -n 's/^Eigen3_DIR.*=//p' "$work/consumer/CMakeCache.txt")" "a project with the newest Eigen"
       unit xsimd g++ "" -march=x86-64-v3 -isystem "$work/newer/usr/include"
       ;;
     *)

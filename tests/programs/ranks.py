@@ -130,7 +130,7 @@ for what, wrong, told in (("128", "64", "other data"), ("--flip", "--loss=kl", "
 # A signal to any rank stops all after the update, and rank 0 saves.
 process = subprocess.Popen(command(3, *training(work / "signalled", 5000)), env=environment, stdout=subprocess.PIPE,
                            stderr=subprocess.STDOUT, text=True, start_new_session=True)
-while not any((work / "signalled").glob("state-*")):
+while process.poll() is None and not any((work / "signalled").glob("state-*")):
     time.sleep(0.1)
 os.kill(max(children(process.pid)), signal.SIGTERM)
 said, _ = process.communicate(timeout=60)

@@ -223,6 +223,8 @@ class Variable {
   bool defined() const { return node_.get() != nullptr; }
   bool requires_grad() const { return defined() && node_->requires_grad; }
   Tensor<T> value() const { return defined() ? node_->value : Tensor<T>(); }
+  /// The same as kernels take it; this keeps it alive.
+  View<const T> view() const { return defined() ? node_->value.view() : View<const T>(); }
   /// Throws PreconditionError if this is undefined, as do dim(), grad() and zero_grad().
   const Shape& shape() const { return node("shape")->value.shape(); }
   Index dim(int axis) const { return shape()[axis]; }

@@ -214,7 +214,7 @@ inline void round_pairs(const float* values, Index count, Bfloat16Pair* pairs) {
   std::copy_n(last, units<Bfloat16Pair>(count - i), pairs + i / 2);
 }
 
-#else
+#else  // only for tests, see the head of this file
 
 inline Pack<float> multiply_add(const PairPack& a, const PairPack& b, const Pack<float>& sum) {
   const auto first = [](const PairPack& pairs) { return std::bit_cast<Pack<float>>(pairs << 16); };

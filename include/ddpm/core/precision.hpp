@@ -7,9 +7,10 @@
 // little longer than float32 does. With such instructions, convolutions that go through Winograd
 // round what they multiply, the transformed planes.
 //
-// The last bits of the sums differ from processor to processor: the instructions round in their own
-// way, and take denormal values for zero. Equal bits are promised where the instructions are the
-// same. Callbacks run at the precision of what calls them.
+// Results differ from processor to processor: the instructions round sums in their own way and take
+// denormal values for zero, and without them neither Winograd's planes nor the weights of attention
+// are rounded. Equal bits are promised where the instructions are the same. Callbacks run at the
+// precision of what calls them.
 //
 // SPDX-License-Identifier: MIT
 #pragma once

@@ -105,7 +105,8 @@ class Loader {
   /// One of type D; a reference if the loader does not own it.
   template <class D>
   struct SourceOf final : Source {
-    D data;
+    using Set = const std::remove_reference_t<D>;
+    std::conditional_t<std::is_reference_v<D>, Set&, Set> data;
 
     explicit SourceOf(D&& own) : data(std::forward<D>(own)) {
       this->size = data.size();

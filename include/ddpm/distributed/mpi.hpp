@@ -41,7 +41,8 @@ class MpiRanks {
     int provided = 0, initialised = 0;
     MPI_Initialized(&initialised);
     if (initialised != 0)
-      throw std::runtime_error("MPI: already started in this process, which MpiRanks does itself");
+      throw std::runtime_error(
+          "MPI: this process has started MPI already; MpiRanks starts it by itself");
     MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &provided);
     if (provided < MPI_THREAD_SERIALIZED)
       throw std::runtime_error("MPI: no support for threads (MPI_THREAD_SERIALIZED)");
@@ -58,7 +59,8 @@ class MpiRanks {
   /// Ends MPI; where an exception is on its way through, all ranks, as others may wait for this
   /// one.
   ~MpiRanks() {
-    if (std::uncaught_exceptions() > exceptions_) abort("an exception has ended this rank");
+    if (size_ > 1 && std::uncaught_exceptions() > exceptions_)
+      abort("an exception has ended this rank");
     MPI_Finalize();
   }
 
@@ -105,8 +107,8 @@ class MpiRanks {
   void end(int status) {
     using namespace std::chrono_literals;
     const auto locked = lock();
-    std::this_thread::sleep_for(
-        200ms);  // or MPICH's launcher may end before it has passed on what was said
+    // Or MPICH's launcher may end before it has passed on what was said.
+    std::this_thread::sleep_for(200ms);
     MPI_Abort(MPI_COMM_WORLD, status);
   }
 

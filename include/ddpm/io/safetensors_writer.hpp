@@ -110,9 +110,8 @@ inline std::string safetensors_header(const std::vector<StoredTensor>& tensors,
   for (const StoredTensor& tensor : tensors) {
     require(tensor.name != "__metadata__", "write_safetensors: a tensor has the name ",
             "'__metadata__', which is that of the metadata");
-    require(!names.contains(tensor.name), "write_safetensors: two tensors have the name '",
+    require(names.emplace(tensor.name, "").second, "write_safetensors: two tensors have the name '",
             tensor.name, "'");
-    names[tensor.name];
     require(tensor.shape.rank() >= 1, "write_safetensors: tensor '", tensor.name, "' is ",
             tensor.shape, ", expected rank 1 to 4");
     json += ',';

@@ -12,19 +12,19 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <type_traits>
 #include <vector>
 
 #include "ddpm/autograd/variable.hpp"
-#include "ddpm/core/function_ref.hpp"
 
 namespace ddpm::DDPM_ABI::nn {
 
 /// What walk() calls for each parameter. One type, so that a module's walk is compiled once.
 template <class T>
-using ParameterVisitor = FunctionRef<void(const std::string& name, Variable<T>& parameter)>;
+using ParameterVisitor = std::function<void(const std::string& name, Variable<T>& parameter)>;
 
 namespace detail {
 
@@ -33,7 +33,7 @@ inline std::string dotted(const std::string& name, const std::string& own) {
 }
 
 template <class T, class M>
-void walk_member(const std::string& name, M& member, ParameterVisitor<T> f) {
+void walk_member(const std::string& name, M& member, const ParameterVisitor<T>& f) {
   if constexpr (std::is_same_v<M, Variable<T>>) {
     f(name, member);
   } else if constexpr (requires { member.has_value(); }) {  // std::optional
@@ -62,7 +62,7 @@ concept Module = requires(M& module) {
 
 /// Calls f(name, parameter) for every parameter, in a fixed order.
 template <class T, class M>
-void walk(M& module, ParameterVisitor<T> f) {
+void walk(M& module, const ParameterVisitor<T>& f) {
   detail::walk_member<T>(std::string(), module, f);
 }
 

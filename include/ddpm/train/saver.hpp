@@ -15,7 +15,7 @@
 
 namespace ddpm::DDPM_ABI {
 
-/// All that a run state holds. Shared where it is kept: it does not change.
+/// All that a run state holds.
 struct RunSnapshot {
   std::vector<io::StoredTensor> tensors;
   io::Metadata metadata;

@@ -14,10 +14,10 @@ namespace ddpm::DDPM_ABI {
 template <class T>
 Variable<T> silu(const Variable<T>& x) {
   Tensor<T> y(x.shape());
-  kernels::silu_forward<T>(x.value(), y);
+  kernels::silu_forward<T>(x.view(), y);
   const auto backward = [=](const Tensor<T>& dy) -> Gradients<T, 1> {
     const Tensor<T> dx = x.new_grad();
-    kernels::silu_backward<T>(dy, x.value(), dx);
+    kernels::silu_backward<T>(dy, x.view(), dx);
     return {dx};
   };
   return Variable<T>::output(y, {x}, backward);
@@ -27,10 +27,10 @@ Variable<T> silu(const Variable<T>& x) {
 template <class T>
 Variable<T> gelu(const Variable<T>& x) {
   Tensor<T> y(x.shape());
-  kernels::gelu_forward<T>(x.value(), y);
+  kernels::gelu_forward<T>(x.view(), y);
   const auto backward = [=](const Tensor<T>& dy) -> Gradients<T, 1> {
     const Tensor<T> dx = x.new_grad();
-    kernels::gelu_backward<T>(dy, x.value(), dx);
+    kernels::gelu_backward<T>(dy, x.view(), dx);
     return {dx};
   };
   return Variable<T>::output(y, {x}, backward);
@@ -40,7 +40,7 @@ Variable<T> gelu(const Variable<T>& x) {
 template <class T>
 Variable<T> softmax(const Variable<T>& x) {
   Tensor<T> y(x.shape());
-  kernels::softmax_forward<T>(x.value(), y);
+  kernels::softmax_forward<T>(x.view(), y);
   const auto backward = [=](const Tensor<T>& dy) -> Gradients<T, 1> {
     Tensor<T> dx(dy.shape());
     kernels::softmax_backward<T>(dy, y, dx);

@@ -15,7 +15,7 @@ template <class T>
 Variable<T> operator+(const Variable<T>& a, const Variable<T>& b) {
   require_shape("operator+: b", b.shape(), a.shape());
   Tensor<T> y(a.shape());
-  kernels::add<T>(a.value(), b.value(), y);
+  kernels::add<T>(a.view(), b.view(), y);
   const bool a_wanted = a.requires_grad(), b_wanted = b.requires_grad();
   const auto backward = [=](const Tensor<T>& dy) -> Gradients<T, 2> {
     return {a_wanted ? dy : Tensor<T>(), b_wanted ? dy : Tensor<T>()};
@@ -28,11 +28,11 @@ template <class T>
 Variable<T> operator*(const Variable<T>& a, const Variable<T>& b) {
   require_shape("operator*: b", b.shape(), a.shape());
   Tensor<T> y(a.shape());
-  kernels::multiply_elements<T>(a.value(), b.value(), y);
+  kernels::multiply_elements<T>(a.view(), b.view(), y);
   const auto backward = [=](const Tensor<T>& dy) -> Gradients<T, 2> {
     const Tensor<T> da = a.new_grad(), db = b.new_grad();
-    if (!da.empty()) kernels::multiply_elements<T>(dy, b.value(), da);
-    if (!db.empty()) kernels::multiply_elements<T>(dy, a.value(), db);
+    if (!da.empty()) kernels::multiply_elements<T>(dy, b.view(), da);
+    if (!db.empty()) kernels::multiply_elements<T>(dy, a.view(), db);
     return {da, db};
   };
   return Variable<T>::output(y, {a, b}, backward);
@@ -42,7 +42,7 @@ Variable<T> operator*(const Variable<T>& a, const Variable<T>& b) {
 template <class T>
 Variable<T> operator*(std::type_identity_t<T> factor, const Variable<T>& x) {
   Tensor<T> y(x.shape());
-  kernels::scale<T>(x.value(), factor, y);
+  kernels::scale<T>(x.view(), factor, y);
   const auto backward = [=](const Tensor<T>& dy) -> Gradients<T, 1> {
     const Tensor<T> dx = x.new_grad();
     kernels::scale<T>(dy, factor, dx);

@@ -18,12 +18,12 @@ Variable<T> attention(const Variable<T>& qkv, Index heads) {
   kernels::detail::check_attention(s, heads);
   Tensor<T> y({s[0], s[1], s[2], s[3] / 3}), scales;
   if (grad_enabled() && qkv.requires_grad()) scales = Tensor<T>({s[0] * heads, s[1] * s[2], 2});
-  kernels::attention_forward<T>(qkv.value(), heads, y, scales);
+  kernels::attention_forward<T>(qkv.view(), heads, y, scales);
   const Precision precision = matmul_precision();
   const auto backward = [=](const Tensor<T>& dy) -> Gradients<T, 1> {
     const PrecisionScope scope(precision);  // the scores are computed again, to the same bits
     Tensor<T> dqkv(qkv.shape());
-    kernels::attention_backward<T>(dy, qkv.value(), scales, heads, dqkv);
+    kernels::attention_backward<T>(dy, qkv.view(), scales, heads, dqkv);
     return {dqkv};
   };
   return Variable<T>::output(y, {qkv}, backward);

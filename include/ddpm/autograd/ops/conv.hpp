@@ -19,11 +19,11 @@ Variable<T> conv2d(const Variable<T>& x, const Variable<T>& w, const Variable<T>
                    const ConvGeometry& geometry = {}, const Variable<T>& residual = {}) {
   Tensor<T> y(kernels::conv2d_shape(x.shape(), w.shape(), geometry));
   detail::reads_weights(w);
-  kernels::conv2d_forward<T>(x.value(), w.value(), bias.value(), residual.value(), geometry, y);
+  kernels::conv2d_forward<T>(x.view(), w.view(), bias.view(), residual.view(), geometry, y);
   const bool residual_wanted = residual.requires_grad();
   const auto backward = [=](const Tensor<T>& dy) -> Gradients<T, 4> {
     const Tensor<T> dx = x.new_grad(), dw = w.new_grad(), dbias = bias.new_grad();
-    kernels::conv2d_backward<T>(dy, x.value(), w.value(), geometry, dx, dw, dbias);
+    kernels::conv2d_backward<T>(dy, x.view(), w.view(), geometry, dx, dw, dbias);
     return {dx, dw, dbias, residual_wanted ? dy : Tensor<T>()};
   };
   return Variable<T>::output(y, {x, w, bias, residual}, backward);
@@ -52,13 +52,13 @@ Variable<T> pointwise_conv2d(const Variable<T>& x, const Variable<T>& skip, cons
   };
   Tensor<T> y({s[0], s[1], s[2], C_out});
   detail::reads_weights(w);
-  kernels::conv2d_forward<T>(x.value(), top(w.value()), bias.value(), {}, {}, y);
-  kernels::conv2d_forward<T>(skip.value(), bottom(w.value()), {}, y, {}, y);
+  kernels::conv2d_forward<T>(x.view(), top(w.value()), bias.view(), {}, {}, y);
+  kernels::conv2d_forward<T>(skip.view(), bottom(w.value()), {}, y, {}, y);
   const auto backward = [=](const Tensor<T>& dy) -> Gradients<T, 4> {
     const Tensor<T> dx = x.new_grad(), dskip = skip.new_grad();
     const Tensor<T> dw = w.new_grad(), dbias = bias.new_grad();
-    kernels::conv2d_backward<T>(dy, x.value(), top(w.value()), {}, dx, top(dw), dbias);
-    kernels::conv2d_backward<T>(dy, skip.value(), bottom(w.value()), {}, dskip, bottom(dw), {});
+    kernels::conv2d_backward<T>(dy, x.view(), top(w.value()), {}, dx, top(dw), dbias);
+    kernels::conv2d_backward<T>(dy, skip.view(), bottom(w.value()), {}, dskip, bottom(dw), {});
     return {dx, dskip, dw, dbias};
   };
   return Variable<T>::output(y, {x, skip, w, bias}, backward);
@@ -73,10 +73,10 @@ Variable<T> conv_transpose2d(const Variable<T>& x, const Variable<T>& w, const V
   require(x.shape().rank() == 4 && w.shape().rank() == 4, "conv_transpose2d: x is ", x.shape(),
           " and w is ", w.shape(), ", expected rank 4");
   Tensor<T> y({x.dim(0), height, width, w.dim(3)});
-  kernels::conv_transpose2d_forward<T>(x.value(), w.value(), bias.value(), geometry, y);
+  kernels::conv_transpose2d_forward<T>(x.view(), w.view(), bias.view(), geometry, y);
   const auto backward = [=](const Tensor<T>& dy) -> Gradients<T, 3> {
     const Tensor<T> dx = x.new_grad(), dw = w.new_grad(), dbias = bias.new_grad();
-    kernels::conv_transpose2d_backward<T>(dy, x.value(), w.value(), geometry, dx, dw, dbias);
+    kernels::conv_transpose2d_backward<T>(dy, x.view(), w.view(), geometry, dx, dw, dbias);
     return {dx, dw, dbias};
   };
   return Variable<T>::output(y, {x, w, bias}, backward);

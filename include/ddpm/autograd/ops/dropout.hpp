@@ -13,7 +13,7 @@ namespace ddpm::DDPM_ABI {
 template <class T>
 Variable<T> dropout(const Variable<T>& x, double rate, const Rng& rng) {
   Tensor<T> y(x.shape());
-  kernels::dropout<T>(x.value(), rate, rng, y);
+  kernels::dropout<T>(x.view(), rate, rng, y);
   const auto backward = [=](const Tensor<T>& dy) -> Gradients<T, 1> {
     const Tensor<T> dx = x.new_grad(dy);
     kernels::dropout<T>(dy, rate, rng, dx);

@@ -14,7 +14,7 @@ template <class T>
 Variable<T> embedding(const Variable<T>& table, std::span<const Index> rows) {
   require(table.shape().rank() == 2, "embedding: table is ", table.shape(), ", expected (K, C)");
   Tensor<T> y({static_cast<Index>(rows.size()), table.shape().back()});
-  kernels::embedding_forward<T>(table.value(), rows, y);
+  kernels::embedding_forward<T>(table.view(), rows, y);
   const auto backward = [table, kept = PooledVector<Index>(rows.begin(), rows.end())](
                             const Tensor<T>& dy) -> Gradients<T, 1> {
     const Tensor<T> dtable = table.new_grad();

@@ -24,13 +24,13 @@ Variable<T> group_norm(const Variable<T>& x, const Variable<T>& gamma, const Var
   const Shape& s = x.shape();
   Tensor<T> y({s[0], s[1], s[2], s[3] + (skip.defined() ? skip.shape().back() : 0)});
   Tensor<T> mean({s[0], groups}), rstd(mean.shape());
-  kernels::group_norm_forward<T>({x.value(), skip.value()}, gamma.value(), beta.value(), eps,
+  kernels::group_norm_forward<T>({x.view(), skip.view()}, gamma.view(), beta.view(), eps,
                                  activation, y, {mean, rstd});
   const auto backward = [=](const Tensor<T>& dy, GradientsSoFar<T>& so_far) -> Gradients<T, 4> {
     const Tensor<T> dx = skip.defined() ? x.new_grad() : x.new_grad(dy);
     const Tensor<T> dskip = skip.new_grad(), dgamma = gamma.new_grad(), dbeta = beta.new_grad();
     const Tensor<T> dx_so_far = so_far.take(0), dskip_so_far = so_far.take(3);
-    kernels::group_norm_backward<T>(dy, {x.value(), skip.value()}, gamma.value(), beta.value(),
+    kernels::group_norm_backward<T>(dy, {x.view(), skip.view()}, gamma.view(), beta.view(),
                                     activation, {mean, rstd}, {dx, dskip}, dgamma, dbeta,
                                     {dx_so_far, dskip_so_far});
     return {dx, dgamma, dbeta, dskip};

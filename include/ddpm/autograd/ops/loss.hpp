@@ -14,10 +14,10 @@ namespace ddpm::DDPM_ABI {
 template <class T>
 Variable<T> mse_loss(const Variable<T>& a, const Variable<T>& b, Index parts = 1) {
   Tensor<T> losses({parts});
-  kernels::mse_forward<T>(a.value(), b.value(), losses);
+  kernels::mse_forward<T>(a.view(), b.view(), losses);
   const auto backward = [=](const Tensor<T>& dlosses) -> Gradients<T, 2> {
     const Tensor<T> da = a.new_grad(), db = b.new_grad();
-    kernels::mse_backward<T>(dlosses, a.value(), b.value(), da, db);
+    kernels::mse_backward<T>(dlosses, a.view(), b.view(), da, db);
     return {da, db};
   };
   return Variable<T>::output(losses, {a, b}, backward);
@@ -29,11 +29,11 @@ Variable<T> mse_loss(const Variable<T>& a, const Variable<T>& b, Index parts = 1
 template <class T>
 Variable<T> cross_entropy(const Variable<T>& logits, std::span<const Index> labels) {
   Tensor<T> losses({std::ssize(labels)});
-  kernels::cross_entropy_forward<T>(logits.value(), labels, losses);
+  kernels::cross_entropy_forward<T>(logits.view(), labels, losses);
   const auto backward = [logits, kept = PooledVector<Index>(labels.begin(), labels.end())](
                             const Tensor<T>& dlosses) -> Gradients<T, 1> {
     const Tensor<T> dlogits = logits.new_grad();
-    kernels::cross_entropy_backward<T>(dlosses, logits.value(), kept, dlogits);
+    kernels::cross_entropy_backward<T>(dlosses, logits.view(), kept, dlogits);
     return {dlogits};
   };
   return Variable<T>::output(losses, {logits}, backward);

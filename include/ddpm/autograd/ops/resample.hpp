@@ -14,10 +14,10 @@ namespace ddpm::DDPM_ABI {
 template <class T>
 Variable<T> max_pool2d(const Variable<T>& x, Index k = 2) {
   Tensor<T> y(kernels::pool2d_shape(x.shape(), k));
-  kernels::max_pool2d_forward<T>(x.value(), k, y);
+  kernels::max_pool2d_forward<T>(x.view(), k, y);
   const auto backward = [=](const Tensor<T>& dy) -> Gradients<T, 1> {
     const Tensor<T> dx = x.new_grad();
-    kernels::max_pool2d_backward<T>(dy, x.value(), y, k, dx);
+    kernels::max_pool2d_backward<T>(dy, x.view(), y, k, dx);
     return {dx};
   };
   return Variable<T>::output(y, {x}, backward);
@@ -28,7 +28,7 @@ Variable<T> max_pool2d(const Variable<T>& x, Index k = 2) {
 template <class T>
 Variable<T> avg_pool2d(const Variable<T>& x, Index k = 2) {
   Tensor<T> y(kernels::pool2d_shape(x.shape(), k));
-  kernels::avg_pool2d_forward<T>(x.value(), k, y);
+  kernels::avg_pool2d_forward<T>(x.view(), k, y);
   const auto backward = [=](const Tensor<T>& dy) -> Gradients<T, 1> {
     const Tensor<T> dx = x.new_grad();
     kernels::avg_pool2d_backward<T>(dy, k, dx);
@@ -43,7 +43,7 @@ template <class T>
 Variable<T> upsample_nearest(const Variable<T>& x, Index height, Index width) {
   require(x.shape().rank() == 4, "upsample: x is ", x.shape(), ", expected (N, H, W, C)");
   Tensor<T> y({x.dim(0), height, width, x.dim(3)});
-  kernels::upsample_nearest_forward<T>(x.value(), y);
+  kernels::upsample_nearest_forward<T>(x.view(), y);
   const auto backward = [=](const Tensor<T>& dy) -> Gradients<T, 1> {
     const Tensor<T> dx = x.new_grad();
     kernels::upsample_nearest_backward<T>(dy, dx);

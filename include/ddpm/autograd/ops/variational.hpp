@@ -22,10 +22,10 @@ Variable<T> variational_terms(const Variable<T>& output, const Tensor<T>& x_0, c
                               PooledVector<VariationalStep> steps,
                               const VariationalOptions& options, View<T> errors = {}) {
   Tensor<T> terms({output.dim(0)});
-  kernels::variational_forward<T>(output.value(), x_0, x_t, steps, options, terms, errors);
+  kernels::variational_forward<T>(output.view(), x_0, x_t, steps, options, terms, errors);
   const auto backward = [=, kept = std::move(steps)](const Tensor<T>& dterms) -> Gradients<T, 1> {
     const Tensor<T> doutput = output.new_grad();
-    kernels::variational_backward<T>(dterms, output.value(), x_0, x_t, kept, options, doutput);
+    kernels::variational_backward<T>(dterms, output.view(), x_0, x_t, kept, options, doutput);
     return {doutput};
   };
   return Variable<T>::output(terms, {output}, backward);

@@ -72,8 +72,8 @@ Index packed_size(Index terms, Index columns) {
 /// many rows ahead they are prefetched.
 inline constexpr Index rows_ahead = 12;
 
-/// Into the first-level cache, or, with Locality 2, the second. A function of nothing but
-/// prefetches must be inlined: g++ 12 takes it for one without effect and drops its calls.
+/// Into the first-level cache, or, with Locality 2, the second. Inlined for the reason
+/// that simd::prefetch() gives.
 template <class T, int Packs, int Locality = 3>
 [[gnu::always_inline]] inline void prefetch_panel(const T* row) {
   for (int q = 0; q < Packs; ++q) simd::prefetch<false, Locality>(row + q * simd::width<T>);

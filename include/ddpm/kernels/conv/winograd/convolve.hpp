@@ -2,7 +2,8 @@
 //
 //   planes U[i] (tiles, C_in) of the input, V[i] (C_in, C_out) of the weights, M[i] = U[i] V[i]
 //
-// In bfloat16 the planes U and V hold rounded pairs of channels; transforms and sums are of floats.
+// In pairs of bfloat16 the planes U and V hold rounded pairs of channels; transforms and sums
+// are of floats.
 //
 // With tiles enough, V is made first, and a task makes U for a few tiles and multiplies it by all
 // of V: U and M stay in the second-level cache, and the maps that come next are prefetched

@@ -2,7 +2,7 @@
 //
 //   V'[i] = U[i]^T Z[i] over tiles     U: planes of the input, Z: of dy
 //
-// In bfloat16 the planes U and Z hold rounded pairs of tiles.
+// In pairs of bfloat16 the planes U and Z hold rounded pairs of tiles.
 //
 // Narrow layers are cut by tiles: a task's U, Z and all of V' stay in its second-level cache. Wide
 // ones are cut by V': U and Z of a block of tiles are made first, by all threads and sized for the
