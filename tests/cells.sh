@@ -100,10 +100,10 @@ for cell in "${cells[@]}"; do
       ;;
     newest-libraries) # xsimd and Eigen of Debian's development release
       mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -v security | head -1)
-      curl -fsS "$mirror/dists/sid/main/binary-amd64/Packages.xz" | xz -dc >"$work/packages"
-      for package in libxsimd-dev libeigen3-dev; do
+      curl -fsS "${mirror}dists/sid/main/binary-amd64/Packages.xz" | xz -dc >"$work/packages"
+      for package in libxsimd-dev xtl-dev libeigen3-dev; do # xsimd of there asks for xtl
         path=$(sed -n "/^Package: $package\$/,/^\$/s/^Filename: //p" "$work/packages")
-        curl -fsS "$mirror/$path" -o "$work/package.deb"
+        curl -fsS "$mirror$path" -o "$work/package.deb"
         dpkg-deb -x "$work/package.deb" "$work/newer"
       done
       cmake -S tests/consumer -B "$work/consumer" -DWAY=add_subdirectory -DDDPM_SOURCE="$PWD" -DDDPM_FETCH=OFF \
