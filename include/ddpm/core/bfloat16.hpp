@@ -7,7 +7,7 @@
 //
 // Pairs are what products are made of where the processor multiplies them. Elsewhere the operands
 // are rounded, and the kernels of floats do the rest (kernels/product/operand.hpp): nothing is
-// compiled twice. DDPM_TEST_PAIRS has pairs everywhere, so that every sanitizer can see them.
+// compiled twice. DDPM_TEST_PAIRS has pairs everywhere, for tests under the address sanitizer.
 //
 // SPDX-License-Identifier: MIT
 #pragma once
