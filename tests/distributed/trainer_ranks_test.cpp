@@ -24,13 +24,13 @@ std::string bytes_of(const std::filesystem::path& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-/// A run on so many ranks that begins with the state at `from`, if there is one, and leaves `to`.
-/// What an aborted one said.
+/// A run on so many ranks, 0: without a communicator, that begins with the state at `from`, if
+/// there is one, and leaves `to`. What an aborted one said.
 std::string train(Index ranks, const TrainerOptions& options, const std::filesystem::path& from,
                   const std::filesystem::path& to,
                   const std::function<void(Index, const TrainingStep&)>& on_step = {}) {
   const auto data = labelled(11);
-  return run_ranks(ranks, [&](ThreadRanks& rank) {
+  return run_ranks(std::max<Index>(ranks, 1), [&](ThreadRanks& rank) {
     UNetConfig config = small;
     config.image.classes = 3;
     const UNet<float> net(config, Rng(1));
@@ -38,7 +38,7 @@ std::string train(Index ranks, const TrainerOptions& options, const std::filesys
     const bool by_loss = options.timestep_sampling == TimestepSampling::loss_second_moment;
     const Scheduler<float> scheduler({.timesteps = by_loss ? 2 : 20});
     Trainer<float> trainer(net, scheduler, options);
-    if (ranks > 1) trainer.distribute(rank);
+    if (ranks > 0) trainer.distribute(rank);
     if (!from.empty()) trainer.resume(from);
     trainer.fit(data, [&](auto&, const TrainingStep& step) {
       if (on_step) on_step(rank.rank(), step);
@@ -66,8 +66,8 @@ TEST_CASE("trainer: ranks leave the run state of one process, byte for byte") {
       options.timestep_sampling = sampling;
       options.horizontal_flip = true;
       options.label_dropout = 0.3;
-      REQUIRE(train(1, options, {}, one).empty());
-      for (const Index ranks : {2, 3, 4, 5, 8}) {
+      REQUIRE(train(0, options, {}, one).empty());
+      for (const Index ranks : {1, 2, 3, 4, 5, 8}) {
         if (ranks > shards) continue;
         CAPTURE(shards);
         CAPTURE(ranks);
@@ -92,6 +92,24 @@ TEST_CASE("trainer: a run goes on with another number of ranks") {
     REQUIRE(train(ranks, options, half, end).empty());
     CHECK(bytes_of(whole) == bytes_of(end));
   }
+}
+
+TEST_CASE("trainer: ranks that are given up are asked nothing any more") {
+  struct Gone : ThreadRanks {
+    using ThreadRanks::ThreadRanks;
+    void all_to_all(std::span<const std::byte>, std::span<std::byte>, std::size_t) { fail(); }
+    void all_gather(std::span<const std::byte>, std::span<std::byte>, std::size_t) { fail(); }
+    static void fail() { throw std::logic_error("a rank was asked"); }
+  };
+  ddpm_test::ThreadWorld two(2), one(1);
+  Gone gone(two, 0), alone(one, 0);
+  const UNet<float> net(small, Rng(1));
+  Trainer<float> trainer(net, Scheduler<float>({.timesteps = 20}), in_shards(2, 2));
+  trainer.distribute(gone);
+  CHECK_THROWS_AS(trainer.fit(random_tensor<float>({4, 6, 5, 1}, 3)), std::logic_error);
+  trainer.distribute(alone);
+  trainer.fit(random_tensor<float>({4, 6, 5, 1}, 3));
+  CHECK(trainer.steps() == 2);
 }
 
 TEST_CASE("trainer: callbacks of all ranks get the same, and any rank may stop all") {

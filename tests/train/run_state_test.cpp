@@ -244,11 +244,11 @@ TEST_CASE("run state [RS-2, RS-3]: another run's state is refused, with every di
   auto images = labelled_images();
   images.labels.clear();
   images.images[5] += 0.5F;
-  CHECK(contains(error_of<PreconditionError>([&] { again.trainer.fit(images); }), "data.contents"));
+  CHECK(contains(error_of<PreconditionError>([&] { again.trainer.fit(images); }),
+                 "other data: 10 images of (8, 8, 1) without labels, contents"));
   images.images = random_tensor<float>({11, 10, 8, 1}, 1);
   const std::string data = error_of<PreconditionError>([&] { again.trainer.fit(images); });
-  CHECK(contains(data, "data.images: 10 in the file, 11 here"));
-  CHECK(contains(data, "data.height: 8 in the file, 10 here"));
+  CHECK(contains(data, "these are 11 images of (10, 8, 1) without labels"));
 
   save_checkpoint(path, run.trainer.ema_model(), run.scheduler);
   CHECK(contains(resume_error(kind, path), "no run state"));

@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "ddpm/autograd/no_grad.hpp"
+#include "ddpm/core/pooled_vector.hpp"
 #include "ddpm/core/tensor.hpp"
 #include "ddpm/kernels/elementwise.hpp"
 
@@ -70,7 +71,8 @@ class NodePointer {
     if (std::exchange(running, true)) return;
     while (waiting != nullptr) {
       Node<T>* next = std::exchange(waiting, waiting->next_disposed);
-      next->~Node();
+      if (!next->freed) next->free_closure();
+      next->destroy();
       memory::release(next);
     }
     running = false;
@@ -91,7 +93,8 @@ struct Node {
   Node* next_disposed = nullptr;
   Tensor<T> value, grad;
 
-  virtual ~Node() = default;
+  /// Ends the node, but for its closure.
+  virtual void destroy() { this->~Node(); }
   virtual bool is_leaf() const { return true; }
   virtual std::span<NodePointer<T>> inputs() { return {}; }
   /// The closure's gradients, one for each input; they live in the node.
@@ -118,11 +121,13 @@ struct InnerNode : Node<T> {
   std::array<NodePointer<T>, N> from;
   Gradients<T, N> gradients;
 
+  void destroy() final { this->~InnerNode(); }
   bool is_leaf() const override { return false; }
   std::span<NodePointer<T>> inputs() override { return from; }
 };
 
-/// The same with an op's closure, which may end before the node.
+/// The same with an op's closure, which may end before the node: free_closure(), not a destructor,
+/// ends it, which would be compiled twice for each op.
 template <class T, class F, std::size_t N>
 struct OpNode final : InnerNode<T, N> {
   union {
@@ -132,9 +137,7 @@ struct OpNode final : InnerNode<T, N> {
   explicit OpNode(const F& f) : closure(f) {}
   OpNode(const OpNode&) = delete;
   OpNode& operator=(const OpNode&) = delete;
-  ~OpNode() override {
-    if (!this->freed) closure.~F();
-  }
+  ~OpNode() {}
   std::span<Tensor<T>> backward(const Tensor<T>& dy) override {
     if constexpr (std::is_invocable_v<F&, const Tensor<T>&, GradientsSoFar<T>&>) {
       GradientsSoFar<T> so_far(this->from);
@@ -171,7 +174,7 @@ class GradientsSoFar {
     require(input < inputs_.size(), "GradientsSoFar::take: input ", input, " of ", inputs_.size());
     detail::Node<T>* node = inputs_[input].get();
     if (node == nullptr || !node->requires_grad) return {};
-    taken_.push_back(input);
+    taken_ |= std::uint64_t{1} << input;
     return std::exchange(node->grad, {});
   }
 
@@ -182,13 +185,13 @@ class GradientsSoFar {
   explicit GradientsSoFar(std::span<detail::NodePointer<T>> inputs) : inputs_(inputs) {}
 
   void check(std::span<const Tensor<T>> gradients) const {
-    for (const std::size_t input : taken_)
-      require(!gradients[input].empty(), "backward: an op took the gradient of its input ", input,
-              " and gave none back");
+    for (std::size_t input = 0; input < gradients.size(); ++input)
+      require((taken_ >> input & 1) == 0 || !gradients[input].empty(),
+              "backward: an op took the gradient of its input ", input, " and gave none back");
   }
 
   std::span<detail::NodePointer<T>> inputs_;
-  PooledVector<std::size_t> taken_;
+  std::uint64_t taken_ = 0;  ///< a bit for each input
 };
 
 /// A tensor that remembers how it was computed. Copies alias, as those of Tensor.
@@ -214,6 +217,7 @@ class Variable {
   /// tensors, never the result. Under NoGrad, or if no input needs a gradient, this is a constant.
   template <class F, std::size_t N>
   static Variable output(Tensor<T> value, const Variable (&inputs)[N], const F& backward) {
+    static_assert(N <= 64);
     if (!grad_wanted(inputs)) return Variable(std::move(value));
     auto* node = detail::new_node<detail::OpNode<T, F, N>>(backward);
     return Variable(detail::NodePointer<T>(node), std::move(value), inputs);

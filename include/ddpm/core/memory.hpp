@@ -253,25 +253,6 @@ class Shared {
   void* data_ = nullptr;
 };
 
-/// Standard allocator over the pool, for containers inside the training loop.
-template <class T>
-struct Allocator {
-  using value_type = T;
-  Allocator() = default;
-  template <class U>
-  Allocator(const Allocator<U>&) noexcept {}
-  T* allocate(std::size_t count) {
-    if (count > std::numeric_limits<std::size_t>::max() / sizeof(T)) throw std::bad_alloc();
-    return static_cast<T*>(memory::allocate(count * sizeof(T)));
-  }
-  void deallocate(T* data, std::size_t) noexcept { memory::release(data); }
-  friend bool operator==(const Allocator&, const Allocator&) { return true; }
-};
-
 }  // namespace memory
-
-/// std::vector over recycled memory.
-template <class T>
-using PooledVector = std::vector<T, memory::Allocator<T>>;
 
 }  // namespace ddpm::DDPM_ABI

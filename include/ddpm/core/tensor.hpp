@@ -108,6 +108,8 @@ class Tensor {
 
   /// True if no other handle shares the storage.
   bool unique() const { return !empty() && storage_.unique(); }
+  /// What keeps the values alive.
+  const memory::Shared& storage() const { return storage_; }
 
  private:
   Shape with_extent0(Index count) const {

@@ -24,6 +24,12 @@ struct Digest {
     visit("labels", self.labels);
     visit("contents", self.contents);
   }
+
+  bool operator==(const Digest&) const = default;
+  friend std::ostream& operator<<(std::ostream& out, const Digest& data) {
+    return out << data.images << " images of " << Shape{data.height, data.width, data.channels}
+               << (data.labels ? " with" : " without") << " labels, contents " << data.contents;
+  }
 };
 
 /// The digest of a data set of at least one image. Throws what its read() throws.

@@ -10,12 +10,13 @@
 #include <exception>
 #include <memory>
 #include <numeric>
-#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "ddpm/core/background.hpp"
 #include "ddpm/core/parallel.hpp"
+#include "ddpm/core/pooled_vector.hpp"
 #include "ddpm/core/random.hpp"
 #include "ddpm/data/dataset.hpp"
 
@@ -126,18 +127,13 @@ class Loader {
 
   void read_ahead() {
     has_ahead_ = true;
-    const auto read = [this, first = drawn_]() noexcept {
+    reader_ = detail::in_background([this, first = drawn_]() noexcept {
       try {
         ahead_ = make_batch(first);
       } catch (...) {
         error_ = std::current_exception();
       }
-    };
-    try {
-      reader_ = std::thread(read);
-    } catch (const std::system_error&) {  // no thread can be started: read it now
-      read();
-    }
+    });
   }
 
   /// The batch that begins with image number `first` of the run.

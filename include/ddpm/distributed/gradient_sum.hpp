@@ -78,20 +78,20 @@ class GradientSum {
     ++shard_;
   }
 
-  /// The sums over all shards of all ranks, once they are there; empty where no shard had one.
-  /// Throws what the communicator throws.
-  PooledVector<Tensor<T>> finish() {
+  /// Calls take(i, sum) for each parameter with the sum over all shards of all ranks, once they are
+  /// there, but for parameters that had none. Throws what the communicator throws.
+  template <class Take>
+  void finish(const Take& take) {
     if (own_ == 0)  // only takes part in the sums of the others
       for (std::size_t i = 0; i < sums_.size(); ++i) {
         sums_[i].emplace_back();
         tell_ranks(i);
       }
     wait_for_ranks();
-    PooledVector<Tensor<T>> result;
-    for (std::size_t i = 0; i < sums_.size(); ++i)
-      result.push_back(found_[i] != 0 ? sums_[i].back() : Tensor<T>());
-    for (auto& sums : sums_) sums.clear();
-    return result;
+    for (std::size_t i = 0; i < sums_.size(); ++i) {
+      if (found_[i] != 0) take(i, sums_[i].back());
+      sums_[i].clear();
+    }
   }
 
   /// Of the last update.
@@ -110,7 +110,7 @@ class GradientSum {
   virtual void wait_for_ranks() {}
 
   std::vector<std::vector<Tensor<T>>> sums_;  ///< of each parameter, the largest first
-  std::vector<char> found_;                   ///< 1: has a gradient in some shard
+  std::vector<Index> found_;                  ///< 1: has a gradient in some shard
   CommunicationTimes times_;
 
  private:
@@ -124,7 +124,7 @@ class GradientSum {
     return a;
   }
 
-  std::vector<char> told_;  ///< 1: in this shard
+  std::vector<Index> told_;  ///< 1: in this shard
   Index own_ = 1, shard_ = 0;
 };
 

@@ -89,8 +89,8 @@ class RankGradientSum final : public GradientSum<T> {
 
   /// Notes which parameters have a gradient in any shard of any rank.
   void find_by_all() {
-    std::vector<char>& found = this->found_;
-    const auto all = ranks_.gather(std::span<const char>(found));
+    std::vector<Index>& found = this->found_;
+    const auto all = ranks_.gather(std::span<const Index>(found));
     for (std::size_t i = 0; i < all.size(); ++i) found[i % found.size()] |= all[i];
   }
 

@@ -29,19 +29,21 @@ struct NamedTensor {
   Tensor<T> tensor;
 };
 
-/// A tensor to be written, float or double; it must live until then.
+/// A tensor to be written, float or double.
 struct StoredTensor {
   std::string name;
   Shape shape;
   const void* data;
   std::size_t value_bytes;  ///< 4 or 8
+  memory::Shared storage;   ///< keeps `data` alive
 
   template <class T>
   StoredTensor(std::string own_name, const Tensor<T>& tensor)
       : name(std::move(own_name)),
         shape(tensor.shape()),
         data(tensor.data()),
-        value_bytes(sizeof(T)) {}
+        value_bytes(sizeof(T)),
+        storage(tensor.storage()) {}
 
   std::size_t bytes() const { return static_cast<std::size_t>(shape.size()) * value_bytes; }
 };

@@ -123,31 +123,45 @@ inline std::string zero_padded(Index number, std::size_t digits) {
   return text;
 }
 
-/// Run states in a folder, by the updates made.
-inline std::map<Index, std::filesystem::path> run_states_by_step(
-    const std::filesystem::path& folder) {
-  std::map<Index, std::filesystem::path> states;
-  std::error_code error;
-  for (std::filesystem::directory_iterator it(folder, error), end; !error && it != end;
-       it.increment(error)) {
-    const std::string name = it->path().filename().string();
-    constexpr std::string_view before = "state-", after = ".safetensors";
-    if (!name.starts_with(before) || !name.ends_with(after)) continue;
-    Index step = 0;
-    const char* end_of_digits = name.data() + name.size() - after.size();
-    const auto result = std::from_chars(name.data() + before.size(), end_of_digits, step);
-    if (result.ec == std::errc() && result.ptr == end_of_digits && step >= 0)
-      states[step] = it->path();
-  }
-  return states;
+/// The updates made by the run state of that name; negative if it is another file's.
+inline Index step_of(const std::filesystem::path& path) {
+  const std::string name = path.filename().string();
+  constexpr std::string_view before = "state-", after = ".safetensors";
+  Index step = -1;
+  if (!name.starts_with(before) || !name.ends_with(after)) return step;
+  const char* end = name.data() + name.size() - after.size();
+  const auto result = std::from_chars(name.data() + before.size(), end, step);
+  return result.ec == std::errc() && result.ptr == end ? step : -1;
 }
 
 }  // namespace detail
 
+/// All that a run state holds.
+struct RunSnapshot {
+  std::vector<io::StoredTensor> tensors;
+  io::Metadata metadata;
+  RunPosition position;
+  Tensor<double> timesteps;  ///< what the sampler of timesteps has learned; among the tensors too
+
+  /// Writes it. Throws IoError; NonFiniteError if a value is not finite. A file that stands at
+  /// `path` is then untouched.
+  void write(const std::filesystem::path& path) const {
+    for (const auto& tensor : tensors) detail::check_finite(tensor);
+    io::write_safetensors(path, tensors, metadata);
+  }
+};
+
 /// Run states in a folder, "state-00000500.safetensors" after 500 updates, the newest last.
 inline std::vector<std::filesystem::path> run_states(const std::filesystem::path& folder) {
   std::vector<std::filesystem::path> result;
-  for (const auto& [step, path] : detail::run_states_by_step(folder)) result.push_back(path);
+  std::error_code error;
+  for (std::filesystem::directory_iterator it(folder, error), end; !error && it != end;
+       it.increment(error)) {
+    const Index step = detail::step_of(it->path());
+    auto later = result.end();
+    while (later != result.begin() && detail::step_of(*std::prev(later)) > step) --later;
+    if (step >= 0) result.insert(later, it->path());
+  }
   return result;
 }
 

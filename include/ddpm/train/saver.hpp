@@ -6,28 +6,14 @@
 #include <chrono>
 #include <exception>
 #include <iostream>
-#include <memory>
 #include <thread>
 
+#include "ddpm/core/background.hpp"
 #include "ddpm/train/memory_need.hpp"
 #include "ddpm/train/run_state.hpp"
 #include "ddpm/train/trainer_options.hpp"
 
 namespace ddpm::DDPM_ABI {
-
-/// All that a run state holds.
-struct RunSnapshot {
-  std::vector<io::StoredTensor> tensors;
-  io::Metadata metadata;
-  std::shared_ptr<const void> values;  ///< keeps alive what the tensors point to
-
-  /// Writes it. Throws IoError; NonFiniteError if a value is not finite. A file that stands at
-  /// `path` is then untouched.
-  void write(const std::filesystem::path& path) const {
-    for (const auto& tensor : tensors) detail::check_finite(tensor);
-    io::write_safetensors(path, tensors, metadata);
-  }
-};
 
 /// Writes run states into a folder, each by a thread of its own, and removes the old ones.
 class RunSaver {
@@ -54,12 +40,12 @@ class RunSaver {
     if (!error && space.available < bytes)
       throw IoError(message(options_.folder, ": a run state takes ", bytes_text(bytes), ", only ",
                             bytes_text(space.available), " are free"));
-    const auto states = detail::run_states_by_step(options_.folder);
+    const auto states = run_states(options_.folder);
     require(resumed || !written_.empty() || states.empty(), "Trainer::fit: the folder ",
             options_.folder, " holds run states already; resume the run, or take another folder");
     if (written_.empty())
-      for (const auto& [step, path] : states)
-        if (step <= steps) written_.push_back(path);
+      for (const auto& path : states)
+        if (detail::step_of(path) <= steps) written_.push_back(path);
     saved_at_ = Clock::now();
   }
 
@@ -76,20 +62,15 @@ class RunSaver {
   void start(std::shared_ptr<const RunSnapshot> snapshot, Index steps) {
     finish(false);
     saved_at_ = Clock::now();
-    const auto write = [this, path = run_state_path(options_.folder, steps),
-                        snapshot = std::move(snapshot)]() noexcept {
+    writer_ = detail::in_background([this, path = run_state_path(options_.folder, steps),
+                                     snapshot = std::move(snapshot)]() noexcept {
       try {
         snapshot->write(path);
         remove_old(path);
       } catch (...) {
         error_ = std::current_exception();
       }
-    };
-    try {
-      writer_ = std::thread(write);
-    } catch (const std::exception&) {  // no thread can be started: write it now
-      write();
-    }
+    });
   }
 
   /// Waits for the last state. Throws IoError if it could not be written; not `strict`: tells it

@@ -26,6 +26,7 @@
 #include "ddpm/nn/unet.hpp"
 #include "ddpm/optim/clip.hpp"
 #include "ddpm/optim/ema.hpp"
+#include "ddpm/train/agreement.hpp"
 #include "ddpm/train/memory_need.hpp"
 #include "ddpm/train/run_state.hpp"
 #include "ddpm/train/saver.hpp"
@@ -61,10 +62,10 @@ class Trainer {
         ema_(handles_, nn::parameters<T>(ema_network_), {options.ema_decay, options.ema_warmup}),
         learning_rate_{options.learning_rate, options.warmup_steps, options.decay, options.steps},
         saver_(options.save),
+        agreement_(std::make_unique<Agreement>()),
         gradients_(std::make_unique<distributed::GradientSum<T>>(handles_.size())) {
     check_loss(options.loss, scheduler);
     learning_rate_.validate();
-    for (const auto& handle : handles_) identities_.push_back(handle.identity());
   }
 
   /// From now on each update's shards are shared with the other ranks, whose trainers were made
@@ -81,11 +82,16 @@ class Trainer {
             " ranks share accumulation = ", options_.accumulation, " batches of ",
             options_.batch_size, " images; expected at least one for each");
     ranks_ = distributed::Ranks(communicator);
-    std::vector<Shape> shapes;
-    for (const auto& handle : handles_) shapes.push_back(handle.shape());
-    gradients_ = ranks > 1
-                     ? std::make_unique<distributed::RankGradientSum<T>>(std::move(shapes), ranks_)
-                     : std::make_unique<distributed::GradientSum<T>>(handles_.size());
+    if (ranks > 1) {
+      std::vector<Shape> shapes;
+      for (const auto& handle : handles_) shapes.push_back(handle.shape());
+      gradients_ = std::make_unique<distributed::RankGradientSum<T>>(std::move(shapes), ranks_);
+      agreement_ = std::make_unique<RankAgreement>(
+          ranks_, message(name_of(options_.non_finite), " ", options_.most_skipped));
+    } else {
+      gradients_ = std::make_unique<distributed::GradientSum<T>>(handles_.size());
+      agreement_ = std::make_unique<Agreement>();
+    }
     if (leads()) return;
     options_.save.folder.clear();
     saver_.turn_off();
@@ -246,7 +252,7 @@ class Trainer {
     take_shape(data.image_shape());
     saver_.begin(steps(), resumed_, model_bytes());
     if (!resumed_) position_.fit_start = steps();
-    check_ranks();
+    agreement_->check_run(*snapshot(false));
     resumed_ = stopped_ = false;
     failures_ = failed_step_ = 0;
     if (options_.non_finite == NonFinite::reload) good_ = snapshot(true);
@@ -261,8 +267,10 @@ class Trainer {
       progress.set_steps(steps_);
       progress.update(made, options_.batch_size * options_.accumulation, result->loss);
       if (on_step) on_step(*this, *result);
-      const bool save = agree(saver_.due(steps()));
-      if (made < steps_ && !stopped_ && save) save_between();
+      const Decision next = agreement_->decide({steps_, stopped_, saver_.due(steps())});
+      set_steps(next.steps);
+      stopped_ = next.stop;
+      if (made < steps_ && !stopped_ && next.save) save_between();
     }
     if (saver_.active()) saver_.start(snapshot(false), steps());
     saver_.finish();
@@ -302,59 +310,6 @@ class Trainer {
     return distributed::shards_of(options_.accumulation, ranks_.rank(), ranks_.size());
   }
 
-  /// Makes set_steps() and `save` of rank 0, and stop() of any, those of all ranks. Whether to
-  /// save.
-  bool agree(bool save) {
-    if (ranks_.size() == 1) return save;
-    const std::array<Index, 3> mine{stopped_ ? 1 : 0, steps_, save ? 1 : 0};
-    const auto all = ranks_.gather(std::span<const Index>(mine));
-    for (std::size_t rank = 0; rank < all.size(); rank += mine.size())
-      stopped_ = stopped_ || all[rank] != 0;
-    set_steps(all[1]);
-    return all[2] != 0;
-  }
-
-  /// Throws PreconditionError unless all ranks are about to make the same run.
-  void check_ranks() const {
-    if (ranks_.size() == 1) return;
-    constexpr std::array<const char*, 4> things{
-        "other data than rank 0 (of which number, shape, all labels and 64 images are compared)",
-        "made another number of updates than rank 0: to go on, each rank reads the run's folder",
-        "other settings of the network, the scheduler or the training than rank 0",
-        "other weights than rank 0"};
-    std::array<io::Crc32, things.size()> sums;
-    io::Metadata run = describe();
-    run["non_finite"] = message(name_of(options_.non_finite), " ", options_.most_skipped);
-    for (const auto& [name, value] : run) {
-      io::Crc32& sum = sums[name.starts_with("data.") ? 0 : name.starts_with("run.") ? 1 : 2];
-      sum.add(name.c_str(), name.size() + 1);
-      sum.add(value.c_str(), value.size() + 1);
-    }
-    for (const auto& [name, tensor] : tensors())
-      sums[3].add(tensor.data(), static_cast<std::size_t>(tensor.size()) * sizeof(T));
-    const Tensor<double> losses = timesteps_.memory();
-    sums[3].add(losses.data(), static_cast<std::size_t>(losses.size()) * sizeof(double));
-    std::array<Index, things.size()> mine;
-    for (std::size_t i = 0; i < mine.size(); ++i) mine[i] = static_cast<Index>(sums[i].value());
-    const auto all = ranks_.gather(std::span<const Index>(mine));
-    for (std::size_t i = 0; i < all.size(); ++i)
-      require(all[i] == all[i % mine.size()], "Trainer::fit: rank ", i / mine.size(), " has ",
-              things[i % mine.size()]);
-  }
-
-  /// Throws std::runtime_error unless all ranks have computed the same, bit for bit.
-  void check_norm(double norm) const {
-    if (ranks_.size() == 1) return;
-    const auto mine = std::bit_cast<std::uint64_t>(norm);
-    const auto all = ranks_.gather(std::span(&mine, 1));
-    for (std::size_t rank = 0; rank < all.size(); ++rank)
-      if (all[rank] != all[0])
-        throw std::runtime_error(message("Trainer::fit: rank ", rank,
-                                         " has computed another norm of the same gradients than "
-                                         "rank 0; all ranks need the same program, on processors "
-                                         "of the same kind"));
-  }
-
   /// Throws PreconditionError if training needs more memory than allowed.
   void check_memory(const Shape& image) {
     const std::size_t held = process_bytes(), limit = options_.memory_limit;
@@ -372,48 +327,44 @@ class Trainer {
             bytes_text(limit), "; a smaller batch with more accumulation needs less");
   }
 
+  RunPosition position() const {
+    RunPosition result = position_;
+    result.steps = steps();
+    return result;
+  }
+
   /// The run in words, with its place.
   io::Metadata describe() const {
     io::Metadata metadata = detail::model_metadata(network_, scheduler_);
     write_config(options_, "trainer", metadata);
-    RunPosition position = position_;
-    position.steps = steps();
-    write_config(position, "run", metadata);
+    write_config(position(), "run", metadata);
     metadata["type"] = sizeof(T) == 4 ? "F32" : "F64";
     write_config(digest_, "data", metadata);
     return metadata;
   }
 
-  /// Every tensor of the run, handles, by the names of the file.
-  std::vector<io::NamedTensor<T>> tensors() const {
-    std::vector<io::NamedTensor<T>> result;
+  /// Calls f(name in a file, handle) for every tensor of the run.
+  void for_each_tensor(FunctionRef<void(const std::string&, const Tensor<T>&)> f) const {
     for (const auto& [name, parameter] : nn::named_parameters<T>(ema_network_))
-      result.push_back({name, parameter.value()});
-    const auto add = [&](const char* kind, std::size_t i, const Tensor<T>& tensor) {
-      result.push_back({message(detail::training_prefix, kind, parameters_[i].name), tensor});
+      f(name, parameter.value());
+    const auto tell = [&](const char* kind, std::size_t i, const Tensor<T>& tensor) {
+      f(message(detail::training_prefix, kind, parameters_[i].name), tensor);
     };
     for (std::size_t i = 0; i < parameters_.size(); ++i) {
-      add("weights.", i, parameters_[i].parameter.value());
-      add("adam.first.", i, adam_.first_moments()[i]);
-      add("adam.second.", i, adam_.second_moments()[i]);
+      tell("weights.", i, parameters_[i].parameter.value());
+      tell("adam.first.", i, adam_.first_moments()[i]);
+      tell("adam.second.", i, adam_.second_moments()[i]);
     }
-    return result;
   }
-
-  struct Values {
-    std::vector<io::NamedTensor<T>> tensors;
-    Tensor<double> timesteps;
-  };
 
   /// What a run state holds, as it is now; not `copy`: as it is when it is written.
   std::shared_ptr<const RunSnapshot> snapshot(bool copy) const {
-    const auto values = std::make_shared<Values>(Values{tensors(), timesteps_.memory()});
-    const auto result = std::make_shared<RunSnapshot>(RunSnapshot{{}, describe(), values});
-    for (auto& [name, tensor] : values->tensors) {
-      if (copy) tensor = tensor.clone();
-      result->tensors.emplace_back(name, tensor);
-    }
-    result->tensors.emplace_back(timesteps_name, values->timesteps);
+    const auto result =
+        std::make_shared<RunSnapshot>(RunSnapshot{{}, describe(), position(), timesteps_.memory()});
+    for_each_tensor([&](const std::string& name, const Tensor<T>& tensor) {
+      result->tensors.emplace_back(name, copy ? tensor.clone() : tensor);
+    });
+    result->tensors.emplace_back(timesteps_name, result->timesteps);
     return result;
   }
 
@@ -438,18 +389,17 @@ class Trainer {
 
   /// Goes back to a state of this run, but for the images drawn and the updates left out.
   void restore(const RunSnapshot& state) {
-    const auto& values = *static_cast<const Values*>(state.values.get());
-    const auto targets = tensors();
-    for (std::size_t i = 0; i < targets.size(); ++i)
-      std::copy(values.tensors[i].tensor.begin(), values.tensors[i].tensor.end(),
-                targets[i].tensor.begin());
-    timesteps_.restore(values.timesteps);
-    auto position = read_config<RunPosition>(state.metadata, "run", "this run");
-    position.skipped = position_.skipped;
-    position.drawn = position_.drawn;
-    position_ = position;
-    adam_.resume_at(position.steps);
-    ema_.resume_at(position.steps);
+    auto stored = state.tensors.begin();
+    for_each_tensor([&](const std::string&, const Tensor<T>& tensor) {
+      std::copy_n(static_cast<const T*>((stored++)->data), tensor.size(), tensor.data());
+    });
+    timesteps_.restore(state.timesteps);
+    const Index skipped = position_.skipped, drawn = position_.drawn;
+    position_ = state.position;
+    position_.skipped = skipped;
+    position_.drawn = drawn;
+    adam_.resume_at(position_.steps);
+    ema_.resume_at(position_.steps);
   }
 
   /// Takes the tensors of a run state. Throws IoError if they do not fit; nothing is changed then.
@@ -464,18 +414,19 @@ class Trainer {
     } catch (const PreconditionError& error) {
       throw IoError(message(source, ": ", error.what()));
     }
-    detail::load_tensors(file, source, tensors(), timesteps_name);
+    std::vector<io::NamedTensor<T>> targets;
+    for_each_tensor([&](const std::string& name, const Tensor<T>& tensor) {
+      targets.push_back({name, tensor});
+    });
+    detail::load_tensors(file, source, targets, timesteps_name);
     timesteps_ = std::move(timesteps);
   }
 
   /// The data of this fit(). Throws PreconditionError if a resumed run had others.
   void take_digest(const data::Digest& digest) {
-    io::Metadata stored, here;
-    write_config(digest_, "data", stored);
-    write_config(digest, "data", here);
     const bool known = resumed_ && digest_.images > 0;
-    const std::string problems = known ? detail::differences(stored, here, {"data."}) : "";
-    require(problems.empty(), "Trainer::fit: the resumed run had other data:", problems);
+    require(!known || digest == digest_, "Trainer::fit: the resumed run had other data: ", digest_,
+            "; these are ", digest);
     digest_ = digest;
   }
 
@@ -521,15 +472,13 @@ class Trainer {
       data::Batch<T> batch = loader.next();
       check_range(batch.images);
       const auto record = add_shard(batch, first);
-      records.insert(records.end(), record.begin(), record.end());
+      records.append(record.begin(), record.end());
     }
-    const auto sums = gradients_->finish();
-    for (std::size_t i = 0; i < sums.size(); ++i)
-      if (!sums[i].empty()) handles_[i].set_grad(sums[i]);
+    gradients_->finish([&](std::size_t i, const Tensor<T>& sum) { handles_[i].set_grad(sum); });
     const double loss = take_records(std::move(records));
     const Index step = adam_.steps();
     const double norm = std::isfinite(loss) ? optim::grad_norm(handles_) : loss;
-    check_norm(norm);
+    agreement_->check_norm(norm);
     if (!std::isfinite(norm)) {
       leave_out(loss);
       return std::nullopt;
@@ -587,9 +536,11 @@ class Trainer {
       record.push_back(static_cast<double>(losses.value()[n]));
     }
     loss.backward([this](const Variable<T>& parameter) {
-      const auto found = std::find(identities_.begin(), identities_.end(), parameter.identity());
-      if (found == identities_.end()) return;
-      gradients_->add(static_cast<std::size_t>(found - identities_.begin()), parameter.grad());
+      const auto found = std::find_if(
+          handles_.begin(), handles_.end(),
+          [&](const Variable<T>& handle) { return handle.identity() == parameter.identity(); });
+      if (found == handles_.end()) return;
+      gradients_->add(static_cast<std::size_t>(found - handles_.begin()), parameter.grad());
       parameter.zero_grad();
     });
     for (std::size_t i = 0; i < handles_.size(); ++i)  // those that an op has kept from the end
@@ -605,13 +556,7 @@ class Trainer {
   double take_records(PooledVector<double> records) {
     const Index N = options_.batch_size, shards = options_.accumulation;
     const auto record = static_cast<std::size_t>(1 + 2 * N);
-    if (ranks_.size() > 1) {  // each rank has as many as the first, or the last ones fewer
-      PooledVector<double> all(static_cast<std::size_t>(shards) * record);
-      const Index most = distributed::shards_of(shards, 0, ranks_.size()).count;
-      ranks_.all_gather(std::span<const double>(records), std::span(all),
-                        most * static_cast<Index>(record));
-      records = std::move(all);
-    }
+    agreement_->gather(records, record, shards);
     loss_by_time_ = {};
     PooledVector<double> losses;
     for (auto it = records.begin(); it != records.end();) {
@@ -660,7 +605,6 @@ class Trainer {
   LossByTime loss_by_time_;  ///< of the last update
   std::vector<nn::NamedParameter<T>> parameters_;
   std::vector<Variable<T>> handles_;
-  std::vector<const void*> identities_;  ///< of the handles
   optim::Adam<T> adam_;
   optim::Ema<T> ema_;
   optim::LearningRate learning_rate_;
@@ -675,6 +619,7 @@ class Trainer {
   std::shared_ptr<const RunSnapshot> good_;  ///< to go back to
   RunSaver saver_;
   distributed::Ranks ranks_;
+  std::unique_ptr<Agreement> agreement_;  ///< of the ranks
   std::unique_ptr<distributed::GradientSum<T>> gradients_;
 };
 
