@@ -23,4 +23,4 @@ fi
 cmake --build "$build" --target tests
 # Every header by itself: g++ looks at them in release.
 [ "$preset" = ci ] && set -- --exclude-regex headers_alone || set --
-ctest --test-dir "$build" --output-on-failure "$@"
+ctest --test-dir "$build" --output-on-failure --parallel 2 "$@"
