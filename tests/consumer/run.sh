@@ -82,7 +82,23 @@ for missing in Eigen3 xsimd nlohmann_json; do
   expect "needs $(echo $missing | tr -d 3 | sed 's/nlohmann_json/nlohmann\/json/')" unfetched_$missing \
     -DWAY=add_subdirectory -DDDPM_SOURCE="$root" -DDDPM_FETCH=OFF -DCMAKE_DISABLE_FIND_PACKAGE_$missing=ON
 done
+# Who does not want ddpm::io is not asked for what it needs, nor is anything fetched for it.
+configure no_io -DWAY=no_io -DDDPM_SOURCE="$root" -DCMAKE_DISABLE_FIND_PACKAGE_nlohmann_json=ON \
+  -DDDPM_STB_INCLUDE_DIR=NOTFOUND >log
+if grep -q "ddpm::io\|is taken from" log; then cat log; exit 1; fi
 echo "missing dependencies ok"
+
+# The folders of an installation may be absolute, and apart from its prefix.
+"$cmake" -S "$root" -B absolute -DCMAKE_CXX_COMPILER="$compiler" -DDDPM_BUILD_TESTS=OFF -DDDPM_BUILD_EXAMPLES=OFF \
+  -DDDPM_MPI=OFF -DCMAKE_INSTALL_INCLUDEDIR="$work/apart/headers" -DCMAKE_INSTALL_DATADIR="$work/apart/data" \
+  -DCMAKE_INSTALL_LIBDIR="$work/apart/lib" >/dev/null
+"$cmake" --install absolute --prefix "$work/prefix" >/dev/null
+test ! -e "$work/prefix/include"
+test "$(PKG_CONFIG_PATH=$work/apart/data/pkgconfig pkg-config --variable=includedir ddpm)" = "$work/apart/headers"
+configure apart -DWAY=find_package -Dddpm_DIR="$work/apart/lib/cmake/ddpm" >/dev/null
+"$cmake" --build apart --target plain >/dev/null
+apart/plain
+echo "absolute folders ok"
 
 # What is not installed is fetched; here from folders, as FetchContent lets one say.
 fetched() { mkdir -p "sources/$1"; ln -s "$2" "sources/$1/$3"; }

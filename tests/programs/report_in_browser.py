@@ -44,8 +44,11 @@ def check(driver, width):
         seen.add(picture.get_attribute("src"))
         assert driver.execute_script("return arguments[0].decode().then(() => arguments[0].naturalWidth)", picture) > 10
     assert len(seen) >= 2, "the slider shows one picture only"
-    move(driver, driver.find_element(By.ID, "smoothing"), 77)
-    assert driver.find_element(By.ID, "smoothed").text == "77"
+    smoothing = driver.find_element(By.ID, "smoothing")
+    assert int(smoothing.get_property("max")) <= 200
+    move(driver, smoothing, 7)
+    assert driver.find_element(By.ID, "smoothed").text == "7"
+    assert driver.execute_script("return plots[0].rollPeriod()") == 7
     strip = driver.find_element(By.CSS_SELECTOR, "#strip canvas")
     WebDriverWait(driver, 10).until(lambda _: driver.execute_script(inked, strip))
     assert driver.find_element(By.CSS_SELECTOR, "#nearest img").get_property("naturalWidth") > 10
