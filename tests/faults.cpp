@@ -372,8 +372,24 @@ double loss_of_training() {
   return loss;
 }
 
+/// With all that a training may have: classes, a learned variance, flips, timesteps by their loss.
+void train_with_everything() {
+  UNetConfig config = small_network(1).config;
+  config.image.classes = 2;
+  config.image.learn_variance = true;
+  TrainerOptions options = quiet();
+  options.loss.loss = Loss::hybrid;
+  options.label_dropout = 0.5;
+  options.horizontal_flip = true;
+  options.timestep_sampling = TimestepSampling::loss_second_moment;
+  options.accumulation = 2;
+  const Scheduler<float> scheduler({.timesteps = 4, .variance = Variance::learned_range});
+  Trainer<float> trainer(UNet<float>(config, Rng(1)), scheduler, options);
+  trainer.fit(data::LabelledImages<float>{images(), {0, 1, 0, 1, 0, 1}});
+}
+
 long allocations(const std::filesystem::path& folder) {
-  long tried = 0;
+  long tried = failing_allocations("training with everything", train_with_everything);
   const double loss = loss_of_training();
   for (const int threads : {1, 3}) {
     set_num_threads(threads);

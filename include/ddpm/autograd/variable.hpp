@@ -20,7 +20,6 @@
 #include <span>
 #include <type_traits>
 #include <utility>
-#include <vector>
 
 #include "ddpm/autograd/no_grad.hpp"
 #include "ddpm/core/pooled_vector.hpp"
@@ -94,7 +93,7 @@ struct Node {
   Tensor<T> value, grad;
 
   /// Ends the node, but for its closure.
-  virtual void destroy() { this->~Node(); }
+  virtual void destroy() { this->Node::~Node(); }
   virtual bool is_leaf() const { return true; }
   virtual std::span<NodePointer<T>> inputs() { return {}; }
   /// The closure's gradients, one for each input; they live in the node.
@@ -121,7 +120,7 @@ struct InnerNode : Node<T> {
   std::array<NodePointer<T>, N> from;
   Gradients<T, N> gradients;
 
-  void destroy() final { this->~InnerNode(); }
+  void destroy() final { this->InnerNode::~InnerNode(); }
   bool is_leaf() const override { return false; }
   std::span<NodePointer<T>> inputs() override { return from; }
 };
@@ -158,7 +157,10 @@ inline std::uint64_t next_serial() {
 
 template <class N, class... Args>
 N* new_node(Args&&... args) {
-  return new (memory::allocate(sizeof(N))) N(std::forward<Args>(args)...);
+  memory::Shared block(sizeof(N));  // goes back if the closure cannot be copied
+  N* node = new (block.data()) N(std::forward<Args>(args)...);
+  block.give_up();
+  return node;
 }
 
 }  // namespace detail

@@ -19,7 +19,6 @@
 #include <mutex>
 #include <new>
 #include <utility>
-#include <vector>
 
 #include "ddpm/core/fork.hpp"
 #include "ddpm/core/shape.hpp"
@@ -245,6 +244,8 @@ class Shared {
   }
 
   void* data() const { return data_; }
+  /// From now on release() gives the block back, not this.
+  void give_up() { data_ = nullptr; }
   bool unique() const { return references().load(std::memory_order_acquire) == 1; }
 
  private:

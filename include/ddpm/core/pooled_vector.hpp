@@ -5,6 +5,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <initializer_list>
 #include <iterator>
@@ -17,7 +18,7 @@
 
 namespace ddpm::DDPM_ABI {
 
-/// Of values whose moves throw nothing. Members are std::vector's.
+/// Of values whose moves throw nothing. The members it has are those of std::vector, but append().
 template <class T>
 class PooledVector {
   static_assert(alignof(T) <= memory::alignment && std::is_nothrow_move_constructible_v<T>);
@@ -26,13 +27,18 @@ class PooledVector {
   using value_type = T;
 
   PooledVector() = default;
-  explicit PooledVector(std::size_t size, const T& value = T()) { assign(size, value); }
-  PooledVector(std::initializer_list<T> values) { append(values.begin(), values.end()); }
+  // By way of the first: if a copy throws, there is something for the destructor to end.
+  explicit PooledVector(std::size_t size, const T& value = T()) : PooledVector() {
+    assign(size, value);
+  }
+  PooledVector(std::initializer_list<T> values) : PooledVector() {
+    append(values.begin(), values.end());
+  }
   template <std::forward_iterator It>
-  PooledVector(It first, It last) {
+  PooledVector(It first, It last) : PooledVector() {
     append(first, last);
   }
-  PooledVector(const PooledVector& other) { append(other.begin(), other.end()); }
+  PooledVector(const PooledVector& other) : PooledVector() { append(other.begin(), other.end()); }
   PooledVector(PooledVector&& other) noexcept { swap(other); }
   PooledVector& operator=(PooledVector other) noexcept {
     swap(other);
@@ -57,7 +63,7 @@ class PooledVector {
   const T& back() const { return data_[size_ - 1]; }
 
   void push_back(T value) {
-    if (size_ == room_) reserve(size_ + size_ / 2 + 8);
+    if (size_ == room_) reserve(more_room());
     new (data_ + size_) T(std::move(value));
     ++size_;
   }
@@ -73,7 +79,8 @@ class PooledVector {
   /// Puts [first, last), which is no part of this, behind the last value.
   template <std::forward_iterator It>
   void append(It first, It last) {
-    reserve(size_ + static_cast<std::size_t>(std::distance(first, last)));
+    const std::size_t size = size_ + static_cast<std::size_t>(std::distance(first, last));
+    if (size > room_) reserve(std::max(size, more_room()));
     for (; first != last; ++first) push_back(static_cast<T>(*first));
   }
   void reserve(std::size_t room) {
@@ -89,6 +96,7 @@ class PooledVector {
   }
 
  private:
+  std::size_t more_room() const { return room_ + room_ / 2 + 8; }
   void swap(PooledVector& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(size_, other.size_);
