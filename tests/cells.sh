@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cells=("$@")
-[ $# -gt 0 ] || cells=(sse2 avx avx512 neon windows libc++ newest-clang macos newest-libraries)
+[ $# -gt 0 ] || cells=(sse2 avx avx512 amx neon windows libc++ newest-clang macos newest-libraries)
 work=$PWD/build/cells
 mkdir -p "$work"
 warnings="-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror"
@@ -66,6 +66,14 @@ for cell in "${cells[@]}"; do
     avx512)
       if processor_has avx512vl; then unit avx512 g++ "" -march=x86-64-v4 \
         -Wno-maybe-uninitialized -Wno-uninitialized -Wno-array-bounds; fi
+      ;;
+    amx) # compiled only, for machines without it
+      for file in cmake/compiled.cpp tests/autograd/norm_conv_test.cpp tests/kernels/conv/*_test.cpp; do
+        # shellcheck disable=SC2086
+        g++ -std=c++20 -O0 -march=sapphirerapids -DDDPM_COMPILED $warnings -Wno-maybe-uninitialized -Wno-uninitialized \
+          -Iinclude $system -S "$file" -o /dev/null
+      done
+      passed amx "g++ -march=sapphirerapids" "the library and its tests of convolutions compiled"
       ;;
     neon)
       cmake/install_dependencies.sh g++-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user

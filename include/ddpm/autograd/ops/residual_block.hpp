@@ -130,8 +130,8 @@ class RoundedResidualBlock {
   PooledVector<BlockedMap> end_maps() const {
     PooledVector<BlockedMap> maps;
     if (!shortcut_.w.defined()) return maps;
-    maps.emplace_back(window2_, x_.dim(3));
-    if (skip_.defined()) maps.emplace_back(window2_, skip_.dim(3));
+    maps.push_back(BlockedMap(window2_, x_.dim(3)));
+    if (skip_.defined()) maps.push_back(BlockedMap(window2_, skip_.dim(3)));
     return maps;
   }
 
@@ -152,7 +152,7 @@ class RoundedResidualBlock {
       kernels::add<float>(bias, shortcut_.bias.value(), bias);
     }
     for (std::size_t part = 0; part < ends.size(); ++part)
-      terms.emplace_back(ends[part], fixed_or_fresh(shortcut_rows(shortcut_.w.value(), part)));
+      terms.push_back(Term(ends[part], fixed_or_fresh(shortcut_rows(shortcut_.w.value(), part))));
     const kernels::Epilogue<float> epilogue{bias, ends.empty() ? x_.value().data() : nullptr,
                                             y.data()};
     kernels::amx::convolve(terms, kernels::amx::ToFloats(epilogue, y.dim(3)));
