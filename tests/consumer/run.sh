@@ -84,7 +84,7 @@ for missing in Eigen3 xsimd nlohmann_json; do
 done
 # Who does not want ddpm::io is not asked for what it needs, nor is anything fetched for it.
 configure no_io -DWAY=no_io -DDDPM_SOURCE="$root" -DCMAKE_DISABLE_FIND_PACKAGE_nlohmann_json=ON \
-  -DDDPM_STB_INCLUDE_DIR=NOTFOUND >log
+  -DCMAKE_IGNORE_PATH=/usr/include/stb >log
 if grep -q "ddpm::io\|is taken from" log; then cat log; exit 1; fi
 echo "missing dependencies ok"
 

@@ -4,8 +4,12 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <array>
 #include <bit>
+#include <span>
 #include <stdexcept>
+#include <string>
+#include <utility>
 
 #include "ddpm/core/pooled_vector.hpp"
 #include "ddpm/distributed/communicator.hpp"

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <exception>
 #include <iostream>
+#include <memory>
 #include <thread>
 
 #include "ddpm/core/background.hpp"

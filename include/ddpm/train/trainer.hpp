@@ -81,17 +81,19 @@ class Trainer {
     require(ranks <= options_.accumulation, "Trainer::distribute: ", ranks,
             " ranks share accumulation = ", options_.accumulation, " batches of ",
             options_.batch_size, " images; expected at least one for each");
-    ranks_ = distributed::Ranks(communicator);
+    const distributed::Ranks all(communicator);
+    auto gradients = std::make_unique<distributed::GradientSum<T>>(handles_.size());
+    auto agreement = std::make_unique<Agreement>();
     if (ranks > 1) {
       std::vector<Shape> shapes;
       for (const auto& handle : handles_) shapes.push_back(handle.shape());
-      gradients_ = std::make_unique<distributed::RankGradientSum<T>>(std::move(shapes), ranks_);
-      agreement_ = std::make_unique<RankAgreement>(
-          ranks_, message(name_of(options_.non_finite), " ", options_.most_skipped));
-    } else {
-      gradients_ = std::make_unique<distributed::GradientSum<T>>(handles_.size());
-      agreement_ = std::make_unique<Agreement>();
+      gradients = std::make_unique<distributed::RankGradientSum<T>>(std::move(shapes), all);
+      agreement = std::make_unique<RankAgreement>(
+          all, message(name_of(options_.non_finite), " ", options_.most_skipped));
     }
+    ranks_ = all;  // nothing can fail from here on
+    gradients_ = std::move(gradients);
+    agreement_ = std::move(agreement);
     if (leads()) return;
     options_.save.folder.clear();
     saver_.turn_off();
@@ -269,7 +271,7 @@ class Trainer {
       if (on_step) on_step(*this, *result);
       const Decision next = agreement_->decide({steps_, stopped_, saver_.due(steps())});
       set_steps(next.steps);
-      stopped_ = next.stop;
+      if (next.stop) stopped_ = true;
       if (made < steps_ && !stopped_ && next.save) save_between();
     }
     if (saver_.active()) saver_.start(snapshot(false), steps());
