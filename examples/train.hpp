@@ -405,7 +405,13 @@ void train_stored(TrainSettings& settings, const Data& images) {
   const auto go_on = [&]<class Network>(std::type_identity<Network>) {
     const auto config = read_config<typename Network::Config>(file.metadata(), "network", source);
     io::check_config_size(config, file, source);
-    train(Network(config, rng), settings, images);
+    const Network network(config, rng);
+    try {
+      train(network, settings, images);
+    } catch (const PreconditionError& error) {
+      throw PreconditionError(message(error.what(), "\n", settings.out,
+                                      " holds a run already; give another --out to begin one"));
+    }
   };
   if (settings.network == TutorialUNet<float>::network_name)
     go_on(std::type_identity<TutorialUNet<float>>());

@@ -127,7 +127,7 @@ class Loader {
 
   void read_ahead() {
     has_ahead_ = true;
-    reader_ = detail::in_background([this, first = drawn_]() noexcept {
+    reader_ = ddpm::detail::in_background([this, first = drawn_]() noexcept {
       try {
         ahead_ = make_batch(first);
       } catch (...) {
