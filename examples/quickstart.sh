@@ -7,10 +7,10 @@ cd "$(dirname "$0")/.."
 
 cmake/install_dependencies.sh g++ cmake ninja-build libeigen3-dev libxsimd-dev libstb-dev \
   zlib1g-dev nlohmann-json3-dev libcli11-dev
-cmake -S . -B build/quickstart -G Ninja -DCMAKE_BUILD_TYPE=Release -DDDPM_BUILD_TESTS=OFF >/dev/null
+cmake --preset programs -G Ninja >/dev/null
 echo "building, which takes about a minute"
-cmake --build build/quickstart --target train_mnist
+cmake --build build --target train_mnist
 
-build/quickstart/examples/train_mnist examples/fashion/train-images-idx3-ubyte.gz \
+build/examples/train_mnist examples/fashion/train-images-idx3-ubyte.gz \
   --network tiny --steps 1300 --minutes 5 --cosine --samples 36 --sampler ancestral --out out "$@"
 echo "Look at samples.png, a grid of generated pictures, and strip.png, one coming out of the noise."

@@ -28,8 +28,8 @@ using ParameterVisitor = std::function<void(const std::string& name, Variable<T>
 
 namespace detail {
 
-inline std::string dotted(const std::string& name, const std::string& own) {
-  return name.empty() ? own : name + "." + own;
+inline std::string dotted(const std::string& name, const char* own) {
+  return name.empty() ? std::string(own) : name + "." + own;
 }
 
 template <class T, class M>
@@ -40,7 +40,7 @@ void walk_member(const std::string& name, M& member, const ParameterVisitor<T>& 
     if (member) walk_member<T>(name, *member, f);
   } else if constexpr (requires { member.size(); }) {  // std::vector
     for (std::size_t i = 0; i < member.size(); ++i)
-      walk_member<T>(dotted(name, std::to_string(i)), member[i], f);
+      walk_member<T>(dotted(name, std::to_string(i).c_str()), member[i], f);
   } else {
     M::members(member,
                [&](const char* own, auto& inner) { walk_member<T>(dotted(name, own), inner, f); });

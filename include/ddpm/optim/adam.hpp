@@ -101,7 +101,7 @@ class Adam {
  private:
   std::vector<Variable<T>> parameters_;
   AdamOptions options_;
-  std::vector<Block> blocks_;
+  PooledVector<Block> blocks_;
   std::vector<Tensor<T>> first_, second_;  ///< moments
   Index steps_ = 0;
 };

@@ -18,9 +18,9 @@ struct Block {
 };
 
 template <class T>
-std::vector<Block> make_blocks(const std::vector<Variable<T>>& parameters) {
+PooledVector<Block> make_blocks(const std::vector<Variable<T>>& parameters) {
   constexpr Index size = 16384;  // four arrays of it fit the second-level cache
-  std::vector<Block> blocks;
+  PooledVector<Block> blocks;
   for (std::size_t i = 0; i < parameters.size(); ++i)
     for (Index first = 0; first < parameters[i].shape().size(); first += size)
       blocks.push_back({i, first, std::min(size, parameters[i].shape().size() - first)});
@@ -28,7 +28,7 @@ std::vector<Block> make_blocks(const std::vector<Variable<T>>& parameters) {
 }
 
 template <class F>
-void for_each_block(const std::vector<Block>& blocks, const F& f) {
+void for_each_block(const PooledVector<Block>& blocks, const F& f) {
   parallel_for(static_cast<Index>(blocks.size()),
                [&](Index i) { f(blocks[static_cast<std::size_t>(i)]); });
 }

@@ -63,7 +63,7 @@ class Ema {
  private:
   std::vector<Variable<T>> source_, average_;
   EmaOptions options_;
-  std::vector<Block> blocks_;
+  PooledVector<Block> blocks_;
   Index updates_ = 0;
 };
 

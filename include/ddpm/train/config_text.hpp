@@ -91,6 +91,12 @@ bool from_text(const std::string& text, std::vector<V>& values) {
   return true;
 }
 
+/// The text of prefix.name.
+[[gnu::noinline]] inline std::string& entry_of(std::map<std::string, std::string>& text,
+                                               const std::string& prefix, const char* name) {
+  return text[prefix + "." + name];
+}
+
 }  // namespace detail
 
 /// Adds every field of `config` to `text` as prefix.name.
@@ -98,7 +104,7 @@ template <class Config>
 void write_config(const Config& config, const std::string& prefix,
                   std::map<std::string, std::string>& text) {
   Config::fields(config, [&](const char* name, const auto& value) {
-    detail::to_text(value, text[prefix + "." + name]);
+    detail::to_text(value, detail::entry_of(text, prefix, name));
   });
 }
 

@@ -364,9 +364,9 @@ class Trainer {
     const auto result =
         std::make_shared<RunSnapshot>(RunSnapshot{{}, describe(), position(), timesteps_.memory()});
     for_each_tensor([&](const std::string& name, const Tensor<T>& tensor) {
-      result->tensors.emplace_back(name, copy ? tensor.clone() : tensor);
+      result->tensors.push_back({name, copy ? tensor.clone() : tensor});
     });
-    result->tensors.emplace_back(timesteps_name, result->timesteps);
+    result->tensors.push_back({timesteps_name, result->timesteps});
     return result;
   }
 
