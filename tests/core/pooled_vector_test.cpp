@@ -90,6 +90,6 @@ TEST_CASE("PooledVector: its memory is recycled, and too much of it is refused")
   CHECK(memory::statistics().bytes_in_use == before.bytes_in_use);
   PooledVector<double> values{1, 2};
   CHECK_THROWS_AS(values.reserve(std::size_t{1} << 62), std::bad_alloc);
-  CHECK_THROWS_AS(values.reserve(std::size_t{1} << 58), std::bad_alloc);
+  CHECK_THROWS_AS(values.reserve(std::size_t{1} << 60), std::bad_alloc);
   check_same(values, std::vector<double>{1, 2});
 }
