@@ -254,7 +254,7 @@ class Trainer {
     take_shape(data.image_shape());
     saver_.begin(steps(), resumed_, model_bytes());
     if (!resumed_) position_.fit_start = steps();
-    agreement_->check_run(*snapshot(false));
+    if (ranks_.size() > 1) agreement_->check_run(*snapshot(false));
     resumed_ = stopped_ = false;
     failures_ = failed_step_ = 0;
     if (options_.non_finite == NonFinite::reload) good_ = snapshot(true);
