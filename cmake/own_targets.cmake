@@ -28,9 +28,17 @@ if(DDPM_SANITIZE)
   target_compile_options(ddpm_own_flags INTERFACE
     -fsanitize=${DDPM_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g1)
   target_link_options(ddpm_own_flags INTERFACE -fsanitize=${DDPM_SANITIZE})
+  if(DDPM_SANITIZE MATCHES "address") # kernels of pairs of bfloat16; without, operands are rounded
+    target_compile_definitions(ddpm_own_flags INTERFACE DDPM_TEST_PAIRS)
+  endif()
 endif()
 
 if(NOT DDPM_IO_LIBRARIES)
   message(FATAL_ERROR "tests, examples and benchmarks need stb, zlib and nlohmann/json "
                       "(Debian: libstb-dev zlib1g-dev nlohmann-json3-dev)")
 endif()
+
+# The large templates, compiled once for our own programs, see ddpm/compiled.hpp.
+add_library(ddpm_templates STATIC EXCLUDE_FROM_ALL ${PROJECT_SOURCE_DIR}/cmake/compiled.cpp)
+target_compile_definitions(ddpm_templates PUBLIC DDPM_COMPILED)
+target_link_libraries(ddpm_templates PUBLIC ddpm ddpm_own_flags)

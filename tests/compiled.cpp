@@ -1,4 +1,3 @@
 #include "compiled.hpp"
 
-DDPM_COMPILED_ALL()
 DDPM_TESTS_COMPILED()

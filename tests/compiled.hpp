@@ -1,4 +1,4 @@
-// The library's templates that most tests use, compiled once, for float and double.
+// The library's templates that most tests use, compiled once for double too.
 //
 // SPDX-License-Identifier: MIT
 #pragma once

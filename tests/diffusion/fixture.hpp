@@ -1,11 +1,20 @@
-// The fixture of diffusers' scheduler tests.
+// What tests of samplers share, and the fixture of diffusers' scheduler tests.
 //
 // SPDX-License-Identifier: MIT
 #pragma once
 
 #include "ddpm/core/tensor.hpp"
+#include "ddpm/diffusion/sample.hpp"
 
 namespace test {
+
+inline const ddpm::Scheduler<double>& unclipped() {
+  static const ddpm::Scheduler<double> scheduler({.clip_sample = false});
+  return scheduler;
+}
+
+inline const auto no_noise = [] { return ddpm::Tensor<double>(); };
+inline const auto ignore = [](const ddpm::SampleProgress<double>&) {};
 
 /// x[b][c][h][w] = (((c 8 + h) 8 + w) 4 + b) / 768, as (4, 8, 8, 3); `reversed` runs backwards
 /// through the same numbers.

@@ -2,6 +2,7 @@
 
 #include "../support.hpp"
 #include "ddpm/diffusion/sample.hpp"
+#include "fixture.hpp"
 
 using namespace test;
 
@@ -29,11 +30,6 @@ struct Classes {
   Index classes() const { return 5; }
   Shape sample_shape(Index count) const { return {count, 2, 2, 1}; }
 };
-
-const Scheduler<double>& unclipped() {
-  static const Scheduler<double> scheduler({.clip_sample = false});
-  return scheduler;
-}
 
 }  // namespace
 

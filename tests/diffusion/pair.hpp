@@ -5,6 +5,7 @@
 
 #include "../support.hpp"
 #include "ddpm/diffusion/sample.hpp"
+#include "fixture.hpp"
 
 namespace test {
 
@@ -30,11 +31,6 @@ struct Pair {
   }
   Shape sample_shape(Index count) const { return {count, 1, 2, 1}; }
 };
-
-inline const Scheduler<double>& unclipped() {
-  static const Scheduler<double> scheduler({.clip_sample = false});
-  return scheduler;
-}
 
 struct Moments {
   double mean = 0, deviation = 0;

@@ -10,9 +10,6 @@ using namespace test;
 
 namespace {
 
-const auto no_noise = [] { return Tensor<double>(); };
-const auto ignore = [](const SampleProgress<double>&) {};
-
 struct Toy {
   Variable<double> operator()(const Variable<double>& x, std::span<const double> t) const {
     return (t[0] / (t[0] + 1)) * x;
@@ -28,7 +25,7 @@ double sum_of_magnitudes(const Tensor<double>& x) {
 Scheduler<double> clipped(Prediction prediction = Prediction::epsilon, double beta_start = 1e-4) {
   return Scheduler<double>({.beta_start = beta_start, .prediction = prediction});
 }
-Scheduler<double> unclipped(Prediction prediction = Prediction::epsilon) {
+Scheduler<double> unclipped(Prediction prediction) {
   return Scheduler<double>({.prediction = prediction, .clip_sample = false});
 }
 

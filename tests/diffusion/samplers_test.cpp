@@ -19,9 +19,6 @@ void for_each_sampler(const F& f) {
   }
 }
 
-const auto no_noise = [] { return Tensor<double>(); };
-const auto ignore = [](const SampleProgress<double>&) {};
-
 /// The best denoiser of N(mean, deviation^2) in each value.
 struct Gaussian {
   const Scheduler<double>& scheduler;
@@ -48,11 +45,6 @@ struct Gaussian {
     return to.alpha() * mean + spread(to) / spread(from) * (x - from.alpha() * mean);
   }
 };
-
-const Scheduler<double>& unclipped() {
-  static const Scheduler<double> scheduler({.clip_sample = false});
-  return scheduler;
-}
 
 /// n steps of one length in lambda, from almost pure noise to half as much noise as signal. (For
 /// this data the third order's leading errors add up to zero where the two are equal, and at the

@@ -8,14 +8,14 @@ using namespace test;
 
 namespace {
 
-const UNetConfig small{.image = {.channels = 1, .classes = 2},
-                       .channels = 8,
-                       .multipliers = {1, 2},
-                       .blocks = 1,
-                       .groups = 4,
-                       .dropout = 0};
+const UNetConfig two_classes{.image = {.channels = 1, .classes = 2},
+                             .channels = 8,
+                             .multipliers = {1, 2},
+                             .blocks = 1,
+                             .groups = 4,
+                             .dropout = 0};
 
-TrainerOptions quiet(Index steps) {
+TrainerOptions settings(Index steps) {
   TrainerOptions options;
   options.batch_size = 8;
   options.steps = steps;
@@ -45,7 +45,7 @@ double mean(View<const float> values) {
 std::vector<double> losses_of(const TrainerOptions& options, const SchedulerConfig& config,
                               int threads) {
   std::vector<double> losses;
-  UNetConfig network = small;
+  UNetConfig network = two_classes;
   network.image.learn_variance = config.variance == Variance::learned_range;
   set_num_threads(threads);
   Trainer<float>(UNet<float>(network, Rng(1)), Scheduler<float>(config), options)
@@ -58,9 +58,9 @@ std::vector<double> losses_of(const TrainerOptions& options, const SchedulerConf
 
 TEST_CASE("trainer: a network trained with labels draws the class asked for") {
   const TemporaryFolder folder;
-  const UNet<float> net(small, Rng(1));
+  const UNet<float> net(two_classes, Rng(1));
   const Scheduler<float> scheduler({.timesteps = 50});
-  Trainer<float> trainer(net, scheduler, quiet(400));
+  Trainer<float> trainer(net, scheduler, settings(400));
   trainer.fit(dark_and_bright());
   save_checkpoint(folder.path / "model", trainer.ema_model(), scheduler);
   const auto loaded = load_checkpoint<float, UNet<float>>(folder.path / "model");
@@ -71,37 +71,37 @@ TEST_CASE("trainer: a network trained with labels draws the class asked for") {
 
 TEST_CASE("trainer: hidden labels teach what no class looks like") {
   // With every label hidden, the labels do not matter.
-  auto hidden = quiet(3);
+  auto hidden = settings(3);
   hidden.label_dropout = 1;
   const auto train = [&](const data::LabelledImages<float>& set, const TrainerOptions& options) {
-    const UNet<float> net(small, Rng(1));
+    const UNet<float> net(two_classes, Rng(1));
     Trainer<float>(net, Scheduler<float>({.timesteps = 50}), options).fit(set);
     return net.conv_in.weight.value();
   };
   auto swapped = dark_and_bright();
   for (Index& label : swapped.labels) label = 1 - label;
   CHECK(same_bits(train(dark_and_bright(), hidden), train(swapped, hidden)));
-  CHECK_FALSE(same_bits(train(dark_and_bright(), quiet(3)), train(swapped, quiet(3))));
+  CHECK_FALSE(same_bits(train(dark_and_bright(), settings(3)), train(swapped, settings(3))));
 }
 
 TEST_CASE("trainer: labels that do not fit are named before anything is trained") {
   const Scheduler<float> scheduler;
   const auto error = [&](const UNetConfig& config, const data::LabelledImages<float>& set) {
     return error_of<PreconditionError>(
-        [&] { Trainer<float>(UNet<float>(config, Rng(1)), scheduler, quiet(1)).fit(set); });
+        [&] { Trainer<float>(UNet<float>(config, Rng(1)), scheduler, settings(1)).fit(set); });
   };
   auto wrong = dark_and_bright();
   wrong.labels[3] = 2;
-  CHECK(contains(error(small, wrong), "Trainer::fit: label 3 is 2, expected 0 to 1"));
-  UNetConfig plain = small;
+  CHECK(contains(error(two_classes, wrong), "Trainer::fit: label 3 is 2, expected 0 to 1"));
+  UNetConfig plain = two_classes;
   plain.image.classes = 0;
   CHECK(contains(error(plain, dark_and_bright()), "labels for a network without classes"));
   wrong.labels.pop_back();
-  CHECK(contains(error(small, wrong), "15 labels for 16 images"));
-  auto options = quiet(1);
+  CHECK(contains(error(two_classes, wrong), "15 labels for 16 images"));
+  auto options = settings(1);
   options.label_dropout = 1.5;
   CHECK(contains(error_of<PreconditionError>(
-                     [&] { Trainer<float>(UNet<float>(small, Rng(1)), scheduler, options); }),
+                     [&] { Trainer<float>(UNet<float>(two_classes, Rng(1)), scheduler, options); }),
                  "label_dropout is 1.5"));
 }
 
@@ -118,7 +118,7 @@ TEST_CASE("trainer: every loss falls, to the same bits at any number of threads"
   };
   for (const Case& c : cases) {
     CAPTURE(int(c.loss));
-    auto options = quiet(60);
+    auto options = settings(60);
     options.loss.loss = c.loss;
     const auto one = losses_of(options, c.scheduler, 1), two = losses_of(options, c.scheduler, 2);
     CHECK(one == two);
@@ -130,7 +130,7 @@ TEST_CASE("trainer: every loss falls, to the same bits at any number of threads"
 
 TEST_CASE("trainer: stratified and importance-sampled timesteps") {
   for (const auto kind : {TimestepSampling::stratified, TimestepSampling::loss_second_moment}) {
-    auto options = quiet(60);  // 480 timesteps of 10: the importance sampler warms up on the way
+    auto options = settings(60);  // 480 timesteps of 10: the importance sampler warms up on the way
     options.timestep_sampling = kind;
     const auto one = losses_of(options, {.timesteps = 10}, 1);
     CHECK(one == losses_of(options, {.timesteps = 10}, 3));

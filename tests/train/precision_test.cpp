@@ -30,15 +30,15 @@ const UNetConfig wide{.image = {.channels = 3},
 Tensor<float> pictures(Index count) { return random_tensor<float>({count, 16, 16, 3}, 1); }
 
 /// Losses and all weights, one after the other, of a short run.
-struct Run {
+struct Learned {
   std::vector<double> losses;
   std::vector<float> weights;
 
-  friend bool operator==(const Run&, const Run&) = default;
+  friend bool operator==(const Learned&, const Learned&) = default;
 };
 
-Run run(Precision precision, Index steps = 3) {
-  Run result;
+Learned learn(Precision precision, Index steps = 3) {
+  Learned result;
   auto options = quiet(steps);
   options.precision = precision;
   const UNet<float> net(wide, Rng(1));
@@ -86,27 +86,27 @@ std::vector<Tensor<float>> output_and_gradients(Precision precision, const Netwo
 
 TEST_CASE("precision [DT-1]: training in bfloat16 has the same bits at any number of threads") {
   set_num_threads(1);
-  const Run one = run(bfloat16);
+  const Learned one = learn(bfloat16);
   for (const int threads : {2, 3}) {
     set_num_threads(threads);
-    CHECK(one == run(bfloat16));
+    CHECK(one == learn(bfloat16));
   }
   set_num_threads(2);
 }
 
 TEST_CASE("precision: float32 is the default, and what an option says counts") {
-  const Run plain = run(Precision{});
+  const Learned plain = learn(Precision{});
   CHECK(TrainerOptions{}.precision == float32);
   CHECK(SampleOptions{}.precision == float32);
   const PrecisionScope scope(bfloat16);
   CHECK(SampleOptions{}.precision == bfloat16);  // that of the thread
-  CHECK(run(float32) == plain);
+  CHECK(learn(float32) == plain);
 }
 
 TEST_CASE("precision: bfloat16 rounds, and learns the same") {
-  const Run exact = run(float32, 20), rounded = run(bfloat16, 20);
+  const Learned exact = learn(float32, 20), rounded = learn(bfloat16, 20);
   CHECK(rounded.weights != exact.weights);
-  const auto mean = [](const Run& r) {
+  const auto mean = [](const Learned& r) {
     return std::accumulate(r.losses.begin() + 10, r.losses.end(), 0.0) / 10;
   };
   CHECK(std::abs(mean(rounded) - mean(exact)) < 0.1 * mean(exact));

@@ -38,9 +38,9 @@ std::vector<Kind> kinds() {
   importance.options.batch_size = 10;  // so that every timestep has its history half-way
   importance.options.accumulation = 2;
   importance.options.adam.weight_decay = 0.01;
-  Kind bfloat16{"bfloat16", plain};
-  bfloat16.options.precision = Precision::bfloat16;
-  return {{"plain", plain}, flips, labels, importance, bfloat16};
+  Kind rounded{"bfloat16", plain};
+  rounded.options.precision = Precision::bfloat16;
+  return {{"plain", plain}, flips, labels, importance, rounded};
 }
 
 /// A trainer of a kind, with a network of its own.

@@ -12,14 +12,14 @@ using namespace test;
 namespace {
 
 /// Weights, losses and samples of a short training run.
-struct Run {
+struct Outcome {
   std::vector<double> losses;
   std::vector<Tensor<float>> weights;
   Tensor<float> samples;
 };
 
-Run run(const TrainerOptions& options, const Tensor<float>& images) {
-  Run result;
+Outcome outcome_of(const TrainerOptions& options, const Tensor<float>& images) {
+  Outcome result;
   const UNet<float> net(small, Rng(1));
   const Scheduler<float> scheduler({.timesteps = 20});
   Trainer<float> trainer(net, scheduler, options);
@@ -35,10 +35,10 @@ Run run(const TrainerOptions& options, const Tensor<float>& images) {
 TEST_CASE("trainer [DT-1]: losses, weights and samples are the same at any number of threads") {
   const auto images = random_tensor<float>({9, 10, 7, 1}, 1);
   set_num_threads(1);
-  const Run one = run(quiet(4), images);
+  const Outcome one = outcome_of(quiet(4), images);
   for (const int threads : {2, 3, 4, 8}) {
     set_num_threads(threads);
-    const Run many = run(quiet(4), images);
+    const Outcome many = outcome_of(quiet(4), images);
     CHECK(one.losses == many.losses);
     for (std::size_t i = 0; i < one.weights.size(); ++i)
       CHECK(same_bits(one.weights[i], many.weights[i]));
@@ -100,7 +100,7 @@ TEST_CASE("trainer: accumulated batches are one large batch") {
 
 TEST_CASE("trainer: a second fit goes on from the first, the callback gets the trainer") {
   const auto images = random_tensor<float>({6, 8, 8, 1}, 1);
-  const Run whole = run(quiet(6), images);
+  const Outcome whole = outcome_of(quiet(6), images);
   const UNet<float> net(small, Rng(1));
   std::vector<double> losses;
   Trainer<float> trainer(net, Scheduler<float>({.timesteps = 20}), quiet(3));
@@ -120,7 +120,7 @@ TEST_CASE("trainer: a second fit goes on from the first, the callback gets the t
 
 TEST_CASE("trainer: a callback ends fit(), and the next goes on") {
   const auto images = random_tensor<float>({6, 8, 8, 1}, 1);
-  const Run whole = run(quiet(6), images);
+  const Outcome whole = outcome_of(quiet(6), images);
   const UNet<float> net(small, Rng(1));
   std::vector<double> losses;
   Trainer<float> trainer(net, Scheduler<float>({.timesteps = 20}), quiet(4));

@@ -15,7 +15,7 @@ struct Case {
 const ConvGeometry same{1, Padding::same(1)}, down{2, Padding::right_and_bottom()};
 
 // Maps of 1x1, 7x7, 28x28; channels 1, few on one side, primes, whole packs and one more.
-const Case cases[] = {
+const Case conv2d_cases[] = {
     {1, 1, 1, 1, 1, 3, same},
     {2, 1, 1, 5, 3, 3, same},
     {3, 7, 7, 13, 17, 3, same},
@@ -87,13 +87,13 @@ void check_conv2d(const Case& c) {
 }  // namespace
 
 TEST_CASE_TEMPLATE("conv2d: forward and gradients against the plain loops", T, float, double) {
-  for (const Case& c : cases) check_conv2d<T>(c);
+  for (const Case& c : conv2d_cases) check_conv2d<T>(c);
 }
 
 TEST_CASE("conv2d: in bfloat16 its operands are rounded, its sums are not") {
   const PrecisionScope scope(Precision::bfloat16);
   set_conv_algorithm(ConvAlgorithm::direct);  // Winograd rounds its planes
-  for (const Case& c : cases) check_conv2d<float>(c);
+  for (const Case& c : conv2d_cases) check_conv2d<float>(c);
   set_conv_algorithm(ConvAlgorithm::automatic);
 }
 

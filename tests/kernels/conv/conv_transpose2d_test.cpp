@@ -7,14 +7,14 @@ using namespace test;
 
 namespace {
 
-struct Case {
+struct TransposeCase {
   Index N, H, W, in, out, kernel, height, width;
   ConvGeometry geometry;
 };
 
 const ConvGeometry twice{2, Padding::same(1)};
 
-const Case cases[] = {
+const TransposeCase transpose_cases[] = {
     {1, 1, 1, 1, 1, 4, 2, 2, twice},     {2, 3, 3, 5, 17, 4, 7, 7, twice},
     {1, 7, 7, 33, 16, 4, 14, 14, twice}, {2, 4, 5, 8, 40, 4, 8, 11, twice},
     {1, 1, 1, 3, 2, 4, 3, 3, twice},     {1, 4, 4, 3, 5, 3, 4, 4, {1, Padding::same(1)}},
@@ -26,7 +26,7 @@ const Case cases[] = {
 TEST_CASE_TEMPLATE("conv_transpose2d: forward and gradients against the plain loops", T, float,
                    double) {
   for (const Precision precision : {Precision::float32, Precision::bfloat16})
-    for (const Case& c : cases) {
+    for (const TransposeCase& c : transpose_cases) {
       const PrecisionScope scope(precision);
       CAPTURE(name_of(precision));
       CAPTURE(c.H);

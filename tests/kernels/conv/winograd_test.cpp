@@ -7,7 +7,7 @@ using namespace test;
 
 namespace {
 
-const ConvGeometry same{1, Padding::same(1)};
+const ConvGeometry same_size{1, Padding::same(1)};
 
 /// Sets the algorithm for a scope.
 struct UseConvAlgorithm {
@@ -61,16 +61,16 @@ TEST_CASE("winograd: every size against the plain loops, in double") {
     ConvGeometry geometry;
   };
   // Maps that are no whole tiles, channels that are no whole packs or panels, every padding.
-  const Case cases[] = {{1, 4, 4, 32, 32, same},
-                        {1, 4, 7, 37, 50, same},
-                        {1, 7, 5, 47, 33, same},
-                        {2, 6, 5, 33, 48, same},
-                        {3, 7, 7, 53, 67, same},
-                        {2, 9, 13, 61, 48, same},
-                        {5, 8, 6, 64, 97, same},
-                        {1, 28, 17, 48, 50, same},
-                        {23, 9, 13, 67, 35, same},
-                        {33, 15, 13, 33, 48, same},
+  const Case cases[] = {{1, 4, 4, 32, 32, same_size},
+                        {1, 4, 7, 37, 50, same_size},
+                        {1, 7, 5, 47, 33, same_size},
+                        {2, 6, 5, 33, 48, same_size},
+                        {3, 7, 7, 53, 67, same_size},
+                        {2, 9, 13, 61, 48, same_size},
+                        {5, 8, 6, 64, 97, same_size},
+                        {1, 28, 17, 48, 50, same_size},
+                        {23, 9, 13, 67, 35, same_size},
+                        {33, 15, 13, 33, 48, same_size},
                         {2, 8, 9, 50, 49, {1, {0, 0, 0, 0}}},
                         {2, 8, 7, 49, 51, {1, {0, 1, 2, 0}}},
                         {1, 6, 6, 130, 49, {1, Padding::same(2)}}};
@@ -108,10 +108,10 @@ TEST_CASE("winograd: the presets' layers in float stay within 2e-5 of double, at
     const auto x = random_tensor<float>({N, size, size, in}, 1);
     const auto w = random_tensor<float>({3, 3, in, out}, 2);
     const auto dy = random_tensor<float>({N, size, size, out}, 3);
-    REQUIRE(pays(x.shape(), w.shape(), same));
-    const Results<float> results(x, w, dy, same);
-    const UseConvAlgorithm direct(ConvAlgorithm::direct);
-    const Results<double> truth(widened(x), widened(w), widened(dy), same);
+    REQUIRE(pays(x.shape(), w.shape(), same_size));
+    const Results<float> results(x, w, dy, same_size);
+    const UseConvAlgorithm chosen(ConvAlgorithm::direct);
+    const Results<double> truth(widened(x), widened(w), widened(dy), same_size);
     for (const Error& error :
          {Error(results.y, truth.y), Error(results.dx, truth.dx), Error(results.dw, truth.dw)}) {
       CHECK(error.rms < 2e-5);
@@ -125,10 +125,10 @@ TEST_CASE("winograd: bias and residual enter as sums") {
              w = random_tensor<float>({3, 3, 48, 50}, 2);
   const auto bias = random_tensor<float>({3, 50}, 3),
              residual = random_tensor<float>({3, 7, 7, 50}, 4);
-  REQUIRE(pays(x.shape(), w.shape(), same));
+  REQUIRE(pays(x.shape(), w.shape(), same_size));
   const Tensor<float> plain(residual.shape()), fused(residual.shape());
-  kernels::conv2d_forward<float>(x, w, {}, {}, same, plain);
-  kernels::conv2d_forward<float>(x, w, bias, residual, same, fused);
+  kernels::conv2d_forward<float>(x, w, {}, {}, same_size, plain);
+  kernels::conv2d_forward<float>(x, w, bias, residual, same_size, fused);
   for (Index i = 0; i < plain.size(); ++i)
     plain[i] = plain[i] + bias[i / (49 * 50) * 50 + i % 50] + residual[i];
   CHECK(same_bits(plain, fused));
@@ -143,13 +143,13 @@ TEST_CASE("winograd: an image's bits do not depend on its batch, nor results on 
     const auto x = random_tensor<float>({N, size, size, in}, 1),
                w = random_tensor<float>({3, 3, in, out}, 2);
     const auto dy = random_tensor<float>({N, size, size, out}, 3);
-    const Results<float> all(x, w, dy, same);
+    const Results<float> all(x, w, dy, same_size);
     const Tensor<float> one({1, size, size, out});
-    kernels::conv2d_forward<float>(x.slice(N - 4, 1), w, {}, {}, same, one);
+    kernels::conv2d_forward<float>(x.slice(N - 4, 1), w, {}, {}, same_size, one);
     CHECK(std::memcmp(one.data(), all.y.slice(N - 4, 1).data, std::size_t(one.size()) * 4) == 0);
     for (const int other : {1, 2, 4}) {
       set_num_threads(other);
-      const Results<float> again(x, w, dy, same);
+      const Results<float> again(x, w, dy, same_size);
       CHECK(same_bits(again.y, all.y));
       CHECK(same_bits(again.dx, all.dx));
       CHECK(same_bits(again.dw, all.dw));
@@ -231,15 +231,15 @@ TEST_CASE("winograd: in pairs too, bits depend neither on the batch nor on the t
     const auto x = random_tensor<float>({N, size, size, in}, 1),
                w = random_tensor<float>({3, 3, in, out}, 2);
     const auto dy = random_tensor<float>({N, size, size, out}, 3);
-    const PairResults all(x, w, dy, same);
-    const PairResults one(x.slice(N - 4, 1), w, dy.slice(N - 4, 1), same);
+    const PairResults all(x, w, dy, same_size);
+    const PairResults one(x.slice(N - 4, 1), w, dy.slice(N - 4, 1), same_size);
     CHECK(std::memcmp(one.y.data(), all.y.slice(N - 4, 1).data, std::size_t(one.y.size()) * 4) ==
           0);
     CHECK(std::memcmp(one.dx.data(), all.dx.slice(N - 4, 1).data, std::size_t(one.dx.size()) * 4) ==
           0);
     for (const int other : {1, 2, 4}) {
       set_num_threads(other);
-      const PairResults again(x, w, dy, same);
+      const PairResults again(x, w, dy, same_size);
       CHECK(same_bits(again.y, all.y));
       CHECK(same_bits(again.dx, all.dx));
       CHECK(same_bits(again.dw, all.dw));
@@ -253,12 +253,12 @@ TEST_CASE("winograd: in bfloat16 the door takes pairs where AMX takes nothing") 
   const auto x = random_tensor<float>({3, 8, 8, 33}, 1),
              w = random_tensor<float>({3, 3, 33, 40}, 2),
              dy = random_tensor<float>({3, 8, 8, 40}, 3);
-  const auto window = kernels::conv_window(x.shape(), w.shape(), same);
+  const auto window = kernels::conv_window(x.shape(), w.shape(), same_size);
   const bool pairs = conv_path(kernels::ConvPass::forward, window, 33, 40, Precision::bfloat16) ==
                      kernels::ConvPath::winograd;
   CHECK(pairs == !kernels::amx::granted());
-  const Results<float> door(x, w, dy, same);
-  const PairResults expected(x, w, dy, same);
+  const Results<float> door(x, w, dy, same_size);
+  const PairResults expected(x, w, dy, same_size);
   CHECK(same_bits(door.y, expected.y) == pairs);
   CHECK(same_bits(door.dx, expected.dx) == pairs);
   CHECK(same_bits(door.dw, expected.dw) == pairs);
@@ -266,13 +266,13 @@ TEST_CASE("winograd: in bfloat16 the door takes pairs where AMX takes nothing") 
 
 TEST_CASE("winograd: the switch, and what the rule leaves to the direct kernel") {
   const Shape x{1, 8, 8, 64}, w{3, 3, 64, 64};
-  CHECK(pays(x, w, same));
-  CHECK(!pays({1, 3, 8, 64}, w, same));
-  CHECK(!pays({0, 8, 8, 64}, w, same));
-  CHECK(!pays(x, {3, 3, 64, 31}, same));
+  CHECK(pays(x, w, same_size));
+  CHECK(!pays({1, 3, 8, 64}, w, same_size));
+  CHECK(!pays({0, 8, 8, 64}, w, same_size));
+  CHECK(!pays(x, {3, 3, 64, 31}, same_size));
   CHECK(!pays(x, {1, 1, 64, 64}, {}));
   CHECK(!pays(x, w, {2, Padding::same(1)}));
   CHECK(!pays(x, w, {1, Padding::same(3)}));
-  const UseConvAlgorithm direct(ConvAlgorithm::direct);
-  CHECK(!pays(x, w, same));
+  const UseConvAlgorithm chosen(ConvAlgorithm::direct);
+  CHECK(!pays(x, w, same_size));
 }
