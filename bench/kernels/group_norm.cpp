@@ -1,5 +1,5 @@
 // Group normalisation with SiLU: limited by memory, so bytes a second stand beside the operations.
-#include "ddpm/kernels/group_norm.hpp"
+#include "ddpm/kernels/group_norm_gradient.hpp"
 
 #include "../peak.hpp"
 

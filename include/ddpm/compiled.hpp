@@ -85,6 +85,7 @@
 
 #define DDPM_COMPILED_NETWORK(extern_, T, Network)                                                 \
   extern_ template struct Network<T>;                                                              \
+  extern_ template struct TrainingState<T, Network<T>>;                                            \
   extern_ template class Trainer<T, Network<T>>;                                                   \
   extern_ template Tensor<T> sample(const Network<T>&, const Scheduler<T>&, const SampleOptions&,  \
                                     const std::type_identity_t<OnSampleStep<T>>&);                 \

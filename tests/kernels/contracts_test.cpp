@@ -8,7 +8,7 @@
 #include "ddpm/kernels/cross_entropy.hpp"
 #include "ddpm/kernels/elementwise.hpp"
 #include "ddpm/kernels/embedding.hpp"
-#include "ddpm/kernels/group_norm.hpp"
+#include "ddpm/kernels/group_norm_gradient.hpp"
 #include "ddpm/kernels/linear.hpp"
 #include "ddpm/kernels/mse.hpp"
 #include "ddpm/kernels/pooling.hpp"

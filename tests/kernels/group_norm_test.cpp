@@ -1,4 +1,4 @@
-#include "ddpm/kernels/group_norm.hpp"
+#include "ddpm/kernels/group_norm_gradient.hpp"
 
 #include "ddpm/kernels/concat.hpp"
 

@@ -20,18 +20,14 @@
 #include <optional>
 
 #include "ddpm/core/scratch.hpp"
-#include "ddpm/data/digest.hpp"
 #include "ddpm/data/loader.hpp"
 #include "ddpm/distributed/rank_gradient_sum.hpp"
 #include "ddpm/nn/unet.hpp"
 #include "ddpm/optim/clip.hpp"
-#include "ddpm/optim/ema.hpp"
 #include "ddpm/train/agreement.hpp"
 #include "ddpm/train/memory_need.hpp"
-#include "ddpm/train/run_state.hpp"
 #include "ddpm/train/saver.hpp"
-#include "ddpm/train/trainable.hpp"
-#include "ddpm/train/trainer_options.hpp"
+#include "ddpm/train/training_state.hpp"
 #include "ddpm/train/training_step.hpp"
 
 namespace ddpm::DDPM_ABI {
@@ -51,19 +47,11 @@ class Trainer {
   /// The network is shared, not copied. Throws PreconditionError if an option is out of range, or
   /// the loss does not go with the scheduler.
   Trainer(const Network& network, const Scheduler<T>& scheduler, const TrainerOptions& options = {})
-      : options_((options.validate(), options)),
-        network_(network),
-        ema_network_(nn::clone<T>(network)),
-        scheduler_(scheduler),
-        timesteps_(options.timestep_sampling, scheduler.timesteps()),
-        parameters_(nn::named_parameters<T>(network)),
-        handles_(nn::parameters<T>(network)),
-        adam_(handles_, options.adam),
-        ema_(handles_, nn::parameters<T>(ema_network_), {options.ema_decay, options.ema_warmup}),
+      : state_(network, scheduler, (options.validate(), options)),
         learning_rate_{options.learning_rate, options.warmup_steps, options.decay, options.steps},
         saver_(options.save),
         agreement_(std::make_unique<Agreement>()),
-        gradients_(std::make_unique<distributed::GradientSum<T>>(handles_.size())) {
+        gradients_(std::make_unique<distributed::GradientSum<T>>(state_.handles.size())) {
     check_loss(options.loss, scheduler);
     learning_rate_.validate();
   }
@@ -78,26 +66,26 @@ class Trainer {
   void distribute(C& communicator) {
     const Index ranks = communicator.size();
     require(!running_, "Trainer::distribute: fit() is running");
-    require(ranks <= options_.accumulation, "Trainer::distribute: ", ranks,
-            " ranks share accumulation = ", options_.accumulation, " batches of ",
-            options_.batch_size, " images; expected at least one for each");
+    require(ranks <= options().accumulation, "Trainer::distribute: ", ranks,
+            " ranks share accumulation = ", options().accumulation, " batches of ",
+            options().batch_size, " images; expected at least one for each");
     const distributed::Ranks all(communicator);
-    auto gradients = std::make_unique<distributed::GradientSum<T>>(handles_.size());
+    auto gradients = std::make_unique<distributed::GradientSum<T>>(state_.handles.size());
     auto agreement = std::make_unique<Agreement>();
     if (ranks > 1) {
       std::vector<Shape> shapes;
-      for (const auto& handle : handles_) shapes.push_back(handle.shape());
+      for (const auto& handle : state_.handles) shapes.push_back(handle.shape());
       gradients = std::make_unique<distributed::RankGradientSum<T>>(std::move(shapes), all);
       agreement = std::make_unique<RankAgreement>(
-          all, message(name_of(options_.non_finite), " ", options_.most_skipped));
+          all, message(name_of(options().non_finite), " ", options().most_skipped));
     }
     ranks_ = all;  // nothing can fail from here on
     gradients_ = std::move(gradients);
     agreement_ = std::move(agreement);
     if (leads()) return;
-    options_.save.folder.clear();
+    state_.options.save.folder.clear();
     saver_.turn_off();
-    options_.progress = Progress::silent;
+    state_.options.progress = Progress::silent;
   }
 
   /// Makes options.steps updates on a data set (data/dataset.hpp), whose labels, if it has any, are
@@ -142,15 +130,17 @@ class Trainer {
 
   /// The averaged network, for sampling; where it takes images of several sizes, it makes those of
   /// the last fit().
-  const Network& ema_model() const { return ema_network_; }
-  const Network& model() const { return network_; }
+  const Network& ema_model() const { return state_.ema_network; }
+  const Network& model() const { return state_.network; }
   /// Updates made.
-  Index steps() const { return adam_.steps(); }
+  Index steps() const { return state_.adam.steps(); }
   /// Updates left out, since they were not finite.
-  Index skipped() const { return position_.skipped; }
+  Index skipped() const { return state_.position.skipped; }
   /// Mean loss of the last hundred updates or so; 0 before the first.
   double mean_loss() const {
-    return position_.mean_loss_weight > 0 ? position_.mean_loss / position_.mean_loss_weight : 0;
+    return state_.position.mean_loss_weight > 0
+               ? state_.position.mean_loss / state_.position.mean_loss_weight
+               : 0;
   }
 
   /// When the gradients of the last update went between ranks.
@@ -162,32 +152,32 @@ class Trainer {
   /// network.
   MemoryNeed memory_need(const Shape& image) {
     check_shape(image);
-    take_shape(image);
+    state_.take_shape(image);
     MemoryNeed need;
-    need.model = model_bytes();
-    const int copies =
-        (options_.save.folder.empty() ? 0 : 1) + (options_.non_finite == NonFinite::reload ? 1 : 0);
+    need.model = state_.bytes();
+    const int copies = (options().save.folder.empty() ? 0 : 1) +
+                       (options().non_finite == NonFinite::reload ? 1 : 0);
     need.saving = need.model * static_cast<std::size_t>(copies);
-    const TimestepSampler before = timesteps_;
+    const TimestepSampler before = state_.timesteps;
     memory::trim();
     const std::size_t touched = memory::statistics().bytes_touched;
     std::size_t room = 0;  // of the kernels; until it has grown, other memory is taken instead
     do {
-      adam_.zero_grad();
+      state_.adam.zero_grad();
       memory::trim();
       room = scratch_bytes();
       dry_step(image);
     } while (scratch_bytes() > room);
     need.step = memory::statistics().bytes_touched - touched + waiting_sums() * need.model / 4;
-    adam_.zero_grad();
+    state_.adam.zero_grad();
     memory::trim();
-    timesteps_ = before;
+    state_.timesteps = before;
     return need;
   }
 
   /// Writes a run state: all that the next update depends on. An older file at `path` stays whole
   /// until the new one is. Throws IoError; NonFiniteError if a value is not finite.
-  void save(const std::filesystem::path& path) const { snapshot(false)->write(path); }
+  void save(const std::filesystem::path& path) const { state_.snapshot(false)->write(path); }
 
   /// Takes over a run state that a trainer with the same network, scheduler and options wrote;
   /// only options.steps may be others, and what is no part of the run's description. The next
@@ -196,42 +186,8 @@ class Trainer {
   /// is then untouched.
   template <class File = io::Safetensors>
   void resume(const std::filesystem::path& path) {
-    const std::string source = path.string();
-    const File file = File::read(path);
-    io::Metadata stored = file.metadata();
-    if (!stored.contains("run.steps"))
-      throw IoError(message(source,
-                            ": no run state; weights without the rest of a run can be "
-                            "sampled, but training cannot go on from them"));
-    io::Metadata complete;  // with the options that an older file has not
-    const TrainerOptions before{.precision = Precision::float32};
-    write_config(read_config(stored, "trainer", source, before), "trainer", complete);
-    stored.insert(complete.begin(), complete.end());
-    if constexpr (requires { Network::network_name; })
-      if (stored["network"] == Network::network_name)
-        add_later_fields<typename Network::Config>("network", stored);
-    io::Metadata here = describe();
-    // May be others; the size of the images is the data's.
-    for (const char* key : {"trainer.steps", "network.image_height", "network.image_width"})
-      if (stored.contains(key) && here.contains(key)) here[key] = stored.at(key);
-    const std::string problems =
-        detail::differences(stored, here, {"network", "scheduler.", "trainer.", "type"});
-    if (!problems.empty())
-      throw IoError(message(source, " is the state of another run:", problems));
-    const auto position = read_config<RunPosition>(stored, "run", source);
-    const auto digest = read_config<data::Digest>(stored, "data", source);
-    position.validate(source);
-    const Shape image{digest.height, digest.width, digest.channels};
-    if (digest.images < 0 || (digest.images > 0 && (digest.height < 1 || digest.width < 1 ||
-                                                    image[2] != network_.sample_shape(1)[3])))
-      throw IoError(message(source, ": its data are ", digest.images, " images of ", image));
-    load(file, source);
-    adam_.resume_at(position.steps);
-    ema_.resume_at(position.steps);
-    position_ = position;
-    digest_ = digest;
+    state_.template read<File>(path);
     resumed_ = true;
-    if (digest.images > 0) take_shape(image);
   }
 
  private:
@@ -240,50 +196,43 @@ class Trainer {
   void run(const D& data, const OnStep& on_step) {
     const detail::Scoped running(running_, true);
     const distributed::Share own = own_shards();
-    data::Loader<T> loader(data, {.batch_size = options_.batch_size,
-                                  .seed = options_.seed,
-                                  .horizontal_flip = options_.horizontal_flip,
-                                  .drawn = position_.drawn,
-                                  .batches = options_.accumulation,
+    data::Loader<T> loader(data, {.batch_size = options().batch_size,
+                                  .seed = options().seed,
+                                  .horizontal_flip = options().horizontal_flip,
+                                  .drawn = state_.position.drawn,
+                                  .batches = options().accumulation,
                                   .first_batch = own.count > 0 ? own.first : 0,
                                   .own_batches = std::max<Index>(own.count, 1)});
     check_classes(data);
     check_shape(data.image_shape());
     take_digest(data::digest<T>(data));
-    if (options_.memory_limit > 0) check_memory(data.image_shape());
-    take_shape(data.image_shape());
-    saver_.begin(steps(), resumed_, model_bytes());
-    if (!resumed_) position_.fit_start = steps();
-    if (ranks_.size() > 1) agreement_->check_run(*snapshot(false));
+    if (options().memory_limit > 0) check_memory(data.image_shape());
+    state_.take_shape(data.image_shape());
+    saver_.begin(steps(), resumed_, state_.bytes());
+    if (!resumed_) state_.position.fit_start = steps();
+    if (ranks_.size() > 1) agreement_->check_run(*state_.snapshot(false));
     resumed_ = stopped_ = false;
     failures_ = failed_step_ = 0;
-    if (options_.non_finite == NonFinite::reload) good_ = snapshot(true);
-    learning_rate_.start = position_.fit_start;
-    set_steps(options_.steps);
-    ProgressDisplay progress("training", steps_, options_.progress);
-    while (steps() - position_.fit_start < steps_ && !stopped_) {
+    if (options().non_finite == NonFinite::reload) good_ = state_.snapshot(true);
+    learning_rate_.start = state_.position.fit_start;
+    set_steps(options().steps);
+    ProgressDisplay progress("training", steps_, options().progress);
+    while (steps() - state_.position.fit_start < steps_ && !stopped_) {
       const auto result = update(loader);
-      position_.drawn += options_.batch_size * options_.accumulation;
+      state_.position.drawn += options().batch_size * options().accumulation;
       if (!result) continue;
-      const Index made = steps() - position_.fit_start;
+      const Index made = steps() - state_.position.fit_start;
       progress.set_steps(steps_);
-      progress.update(made, options_.batch_size * options_.accumulation, result->loss);
+      progress.update(made, options().batch_size * options().accumulation, result->loss);
       if (on_step) on_step(*this, *result);
       const Decision next = agreement_->decide({steps_, stopped_, saver_.due(steps())});
       set_steps(next.steps);
       if (next.stop) stopped_ = true;
       if (made < steps_ && !stopped_ && next.save) save_between();
     }
-    if (saver_.active()) saver_.start(snapshot(false), steps());
+    if (saver_.active()) saver_.start(state_.snapshot(false), steps());
     saver_.finish();
     good_.reset();
-  }
-
-  /// Of weights, average and Adam's two moments.
-  std::size_t model_bytes() const {
-    std::size_t values = 0;
-    for (const auto& handle : handles_) values += static_cast<std::size_t>(handle.value().size());
-    return 4 * sizeof(T) * values;
   }
 
   /// Sums of gradients that wait for others while the last of several shards is worked on, but for
@@ -296,25 +245,26 @@ class Trainer {
   /// The gradients of a step, for their memory only: of two shards at most.
   void dry_step(const Shape& image) {
     const detail::FirstTasksOnly guard;
-    const Index N = options_.batch_size, shards = std::min<Index>(own_shards().count, 2);
+    const Index N = options().batch_size, shards = std::min<Index>(own_shards().count, 2);
     gradients_->begin(shards + 1, shards + 1);  // so that nothing is sent
     for (Index i = 0; i < shards; ++i) {
       data::Batch<T> batch{Tensor<T>({N, image[0], image[1], image[2]}), {}};
-      if (network_.classes() > 0) batch.labels.assign(static_cast<std::size_t>(N), 0);
+      if (state_.network.classes() > 0) batch.labels.assign(static_cast<std::size_t>(N), 0);
       add_shard(batch, 0);
     }
     gradients_->begin(1, 1);
   }
 
+  const TrainerOptions& options() const { return state_.options; }
   bool leads() const { return ranks_.rank() == 0; }
 
   distributed::Share own_shards() const {
-    return distributed::shards_of(options_.accumulation, ranks_.rank(), ranks_.size());
+    return distributed::shards_of(options().accumulation, ranks_.rank(), ranks_.size());
   }
 
   /// Throws PreconditionError if training needs more memory than allowed.
   void check_memory(const Shape& image) {
-    const std::size_t held = process_bytes(), limit = options_.memory_limit;
+    const std::size_t held = process_bytes(), limit = options().memory_limit;
     std::string needed = "more than the system has";
     try {
       const MemoryNeed need = memory_need(image);
@@ -329,121 +279,39 @@ class Trainer {
             bytes_text(limit), "; a smaller batch with more accumulation needs less");
   }
 
-  RunPosition position() const {
-    RunPosition result = position_;
-    result.steps = steps();
-    return result;
-  }
-
-  /// The run in words, with its place.
-  io::Metadata describe() const {
-    io::Metadata metadata = detail::model_metadata(network_, scheduler_);
-    write_config(options_, "trainer", metadata);
-    write_config(position(), "run", metadata);
-    metadata["type"] = sizeof(T) == 4 ? "F32" : "F64";
-    write_config(digest_, "data", metadata);
-    return metadata;
-  }
-
-  /// Calls f(name in a file, handle) for every tensor of the run.
-  void for_each_tensor(FunctionRef<void(const std::string&, const Tensor<T>&)> f) const {
-    for (const auto& [name, parameter] : nn::named_parameters<T>(ema_network_))
-      f(name, parameter.value());
-    const auto tell = [&](const char* kind, std::size_t i, const Tensor<T>& tensor) {
-      f(message(detail::training_prefix, kind, parameters_[i].name), tensor);
-    };
-    for (std::size_t i = 0; i < parameters_.size(); ++i) {
-      tell("weights.", i, parameters_[i].parameter.value());
-      tell("adam.first.", i, adam_.first_moments()[i]);
-      tell("adam.second.", i, adam_.second_moments()[i]);
-    }
-  }
-
-  /// What a run state holds, as it is now; not `copy`: as it is when it is written.
-  std::shared_ptr<const RunSnapshot> snapshot(bool copy) const {
-    const auto result =
-        std::make_shared<RunSnapshot>(RunSnapshot{{}, describe(), position(), timesteps_.memory()});
-    for_each_tensor([&](const std::string& name, const Tensor<T>& tensor) {
-      result->tensors.push_back({name, copy ? tensor.clone() : tensor});
-    });
-    result->tensors.push_back({timesteps_name, result->timesteps});
-    return result;
-  }
-
   /// Writes a run state while training goes on; where there is no memory for a copy of it, training
   /// waits.
   void save_between() {
     if (!saver_.active()) {  // another rank writes it
-      if (options_.non_finite == NonFinite::reload) good_ = snapshot(true);
+      if (options().non_finite == NonFinite::reload) good_ = state_.snapshot(true);
       return;
     }
     try {
-      const auto now = snapshot(true);
-      if (options_.non_finite == NonFinite::reload) good_ = now;
+      const auto now = state_.snapshot(true);
+      if (options().non_finite == NonFinite::reload) good_ = now;
       saver_.start(now, steps());
     } catch (const std::bad_alloc&) {
       // All ranks must be able to go back to the same state.
-      if (options_.non_finite == NonFinite::reload && ranks_.size() > 1) throw;
-      saver_.start(snapshot(false), steps());
+      if (options().non_finite == NonFinite::reload && ranks_.size() > 1) throw;
+      saver_.start(state_.snapshot(false), steps());
       saver_.finish(false);
     }
   }
 
-  /// Goes back to a state of this run, but for the images drawn and the updates left out.
-  void restore(const RunSnapshot& state) {
-    auto stored = state.tensors.begin();
-    for_each_tensor([&](const std::string&, const Tensor<T>& tensor) {
-      std::copy_n(static_cast<const T*>((stored++)->data), tensor.size(), tensor.data());
-    });
-    timesteps_.restore(state.timesteps);
-    const Index skipped = position_.skipped, drawn = position_.drawn;
-    position_ = state.position;
-    position_.skipped = skipped;
-    position_.drawn = drawn;
-    adam_.resume_at(position_.steps);
-    ema_.resume_at(position_.steps);
-  }
-
-  /// Takes the tensors of a run state. Throws IoError if they do not fit; nothing is changed then.
-  template <class File>
-  void load(const File& file, const std::string& source) {
-    TimestepSampler timesteps(options_.timestep_sampling, scheduler_.timesteps());
-    const Tensor<double> memory = timesteps.memory();
-    if (!file.contains(timesteps_name) || file.shape(timesteps_name) != memory.shape())
-      throw IoError(message(source, ": no '", timesteps_name, "' ", memory.shape()));
-    try {
-      timesteps.restore(file.template tensor<double>(timesteps_name));
-    } catch (const PreconditionError& error) {
-      throw IoError(message(source, ": ", error.what()));
-    }
-    std::vector<io::NamedTensor<T>> targets;
-    for_each_tensor([&](const std::string& name, const Tensor<T>& tensor) {
-      targets.push_back({name, tensor});
-    });
-    detail::load_tensors(file, source, targets, timesteps_name);
-    timesteps_ = std::move(timesteps);
-  }
-
   /// The data of this fit(). Throws PreconditionError if a resumed run had others.
   void take_digest(const data::Digest& digest) {
-    const bool known = resumed_ && digest_.images > 0;
-    require(!known || digest == digest_, "Trainer::fit: the resumed run had other data: ", digest_,
-            "; these are ", digest);
-    digest_ = digest;
+    const bool known = resumed_ && state_.digest.images > 0;
+    require(!known || digest == state_.digest,
+            "Trainer::fit: the resumed run had other data: ", state_.digest, "; these are ",
+            digest);
+    state_.digest = digest;
   }
 
   /// Throws PreconditionError unless images (H, W, C) fit the network.
   void check_shape(const Shape& image) const {
-    const Index channels = network_.sample_shape(1)[3];
+    const Index channels = state_.network.sample_shape(1)[3];
     require(image.rank() == 3 && image[2] == channels, "Trainer: images are ", image,
             ", the network expects (H, W, ", channels, ")");
-  }
-
-  /// Tells the network the size of its images.
-  void take_shape(const Shape& image) {
-    if constexpr (requires { network_.set_image_size(image[0], image[1]); })
-      for (Network* network : {&network_, &ema_network_})
-        network->set_image_size(image[0], image[1]);
   }
 
   /// Throws PreconditionError if a pixel is far outside of [-1, 1]. Not-a-numbers are left to the
@@ -460,14 +328,14 @@ class Trainer {
     if (!data::has_labels(data)) return;
     std::vector<Index> labels;
     for (Index i = 0; i < data.size(); ++i) labels.push_back(data::label_of(data, i));
-    check_labels("Trainer::fit", labels, data.size(), network_.classes());
+    check_labels("Trainer::fit", labels, data.size(), state_.network.classes());
   }
 
   /// An update; none if it was left out, since it was not finite.
   std::optional<TrainingStep> update(data::Loader<T>& loader) {
-    adam_.zero_grad();
+    state_.adam.zero_grad();
     const distributed::Share own = own_shards();
-    gradients_->begin(options_.accumulation, own.count);
+    gradients_->begin(options().accumulation, own.count);
     PooledVector<double> records;
     for (Index i = 0; i < own.count; ++i) {
       const Index first = loader.drawn();
@@ -476,10 +344,11 @@ class Trainer {
       const auto record = add_shard(batch, first);
       records.append(record.begin(), record.end());
     }
-    gradients_->finish([&](std::size_t i, const Tensor<T>& sum) { handles_[i].set_grad(sum); });
+    gradients_->finish(
+        [&](std::size_t i, const Tensor<T>& sum) { state_.handles[i].set_grad(sum); });
     const double loss = take_records(std::move(records));
-    const Index step = adam_.steps();
-    const double norm = std::isfinite(loss) ? optim::grad_norm(handles_) : loss;
+    const Index step = state_.adam.steps();
+    const double norm = std::isfinite(loss) ? optim::grad_norm(state_.handles) : loss;
     agreement_->check_norm(norm);
     if (!std::isfinite(norm)) {
       leave_out(loss);
@@ -488,9 +357,10 @@ class Trainer {
     if (step + 1 >= failed_step_) failures_ = 0;
     const double rate = learning_rate_.at(step);
     // Clipping, Adam and the average in one pass over memory.
-    adam_.step(rate, optim::clip_factor(norm, options_.max_grad_norm), ema_.next_update());
-    position_.mean_loss = 0.99 * position_.mean_loss + 0.01 * loss;
-    position_.mean_loss_weight = 0.99 * position_.mean_loss_weight + 0.01;
+    state_.adam.step(rate, optim::clip_factor(norm, options().max_grad_norm),
+                     state_.ema.next_update());
+    state_.position.mean_loss = 0.99 * state_.position.mean_loss + 0.01 * loss;
+    state_.position.mean_loss_weight = 0.99 * state_.position.mean_loss_weight + 0.01;
     return TrainingStep{step + 1, loss, norm, rate, loss_by_time_.means()};
   }
 
@@ -500,14 +370,14 @@ class Trainer {
     const std::string problem = message(
         "training: the ", std::isfinite(loss) ? "gradient" : "loss", " of step ", step, " is ",
         std::isfinite(loss) ? std::string("not finite") : message(loss), first_non_finite());
-    if (options_.non_finite == NonFinite::fail) throw NonFiniteError(problem);
+    if (options().non_finite == NonFinite::fail) throw NonFiniteError(problem);
     failed_step_ = std::max(failed_step_, step);
-    if (++failures_ > options_.most_skipped)
+    if (++failures_ > options().most_skipped)
       throw NonFiniteError(
-          message(problem, ", after ", options_.most_skipped, " that were left out"));
-    ++position_.skipped;
-    const bool reload = options_.non_finite == NonFinite::reload;
-    if (reload) restore(*good_);
+          message(problem, ", after ", options().most_skipped, " that were left out"));
+    ++state_.position.skipped;
+    const bool reload = options().non_finite == NonFinite::reload;
+    if (reload) state_.restore(*good_);
     if (leads())
       std::cerr << "\nwarning: " << problem << "; it is left out"
                 << (reload ? message(", back to step ", steps()) : "") << '\n';
@@ -516,21 +386,21 @@ class Trainer {
   /// Adds the gradients of one shard, and returns what is to be known of it: its share of the loss,
   /// then the timestep and the loss of each image. `first` is the number of its first image.
   PooledVector<double> add_shard(data::Batch<T>& batch, Index first) {
-    const PrecisionScope scope(options_.precision);
+    const PrecisionScope scope(options().precision);
     hide_labels(batch.labels, first);
     const Index N = batch.images.dim(0);
     const Tensor<T> noise(batch.images.shape()), weights({N});
     PooledVector<Index> t(static_cast<std::size_t>(N));
     parallel_for(N, [&](Index n) {
-      Rng rng(options_.seed, Purpose::noise, first + n);
-      const auto [timestep, weight] = timesteps_.draw(rng, n, N);
+      Rng rng(options().seed, Purpose::noise, first + n);
+      const auto [timestep, weight] = state_.timesteps.draw(rng, n, N);
       t[static_cast<std::size_t>(n)] = timestep;
-      weights[n] = static_cast<T>(weight / static_cast<double>(options_.accumulation));
+      weights[n] = static_cast<T>(weight / static_cast<double>(options().accumulation));
       fill_normal<T>(noise.slice(n, 1), rng);
     });
-    Rng dropout(options_.seed, Purpose::dropout, first);
-    const Variable<T> losses = training_losses(network_, scheduler_, batch.images, noise, t,
-                                               batch.labels, &dropout, options_.loss);
+    Rng dropout(options().seed, Purpose::dropout, first);
+    const Variable<T> losses = training_losses(state_.network, state_.scheduler, batch.images,
+                                               noise, t, batch.labels, &dropout, options().loss);
     const Variable<T> loss = weighted_mean(losses, weights);
     PooledVector<double> record{static_cast<double>(loss.value()[0])};
     for (Index n = 0; n < N; ++n) {
@@ -539,16 +409,17 @@ class Trainer {
     }
     loss.backward([this](const Variable<T>& parameter) {
       const auto found = std::find_if(
-          handles_.begin(), handles_.end(),
+          state_.handles.begin(), state_.handles.end(),
           [&](const Variable<T>& handle) { return handle.identity() == parameter.identity(); });
-      if (found == handles_.end()) return;
-      gradients_->add(static_cast<std::size_t>(found - handles_.begin()), parameter.grad());
+      if (found == state_.handles.end()) return;
+      gradients_->add(static_cast<std::size_t>(found - state_.handles.begin()), parameter.grad());
       parameter.zero_grad();
     });
-    for (std::size_t i = 0; i < handles_.size(); ++i)  // those that an op has kept from the end
-      if (const Tensor<T> grad = handles_[i].grad(); !grad.empty()) {
+    for (std::size_t i = 0; i < state_.handles.size();
+         ++i)  // those that an op has kept from the end
+      if (const Tensor<T> grad = state_.handles[i].grad(); !grad.empty()) {
         gradients_->add(i, grad);
-        handles_[i].zero_grad();
+        state_.handles[i].zero_grad();
       }
     gradients_->end_shard();
     return record;
@@ -556,7 +427,7 @@ class Trainer {
 
   /// Takes what add_shard() tells of this rank's shards, and of the others'. Returns the loss.
   double take_records(PooledVector<double> records) {
-    const Index N = options_.batch_size, shards = options_.accumulation;
+    const Index N = options().batch_size, shards = options().accumulation;
     const auto record = static_cast<std::size_t>(1 + 2 * N);
     agreement_->gather(records, record, shards);
     loss_by_time_ = {};
@@ -568,9 +439,9 @@ class Trainer {
       for (Index n = 0; n < N; ++n) {
         t.push_back(static_cast<Index>(*it++));
         values[n] = static_cast<T>(*it++);
-        loss_by_time_.add(t.back(), scheduler_.timesteps(), static_cast<double>(values[n]));
+        loss_by_time_.add(t.back(), state_.scheduler.timesteps(), static_cast<double>(values[n]));
       }
-      if (std::isfinite(losses.back())) timesteps_.template update<T>(t, values);
+      if (std::isfinite(losses.back())) state_.timesteps.template update<T>(t, values);
     }
     distributed::tree_sum(shards, [&](Index i, Index j) {
       losses[static_cast<std::size_t>(i)] += losses[static_cast<std::size_t>(j)];
@@ -582,7 +453,7 @@ class Trainer {
   /// algorithm 1).
   void hide_labels(PooledVector<Index>& labels, Index first) const {
     for (Index n = 0; n < std::ssize(labels); ++n)
-      if (Rng(options_.seed, Purpose::label, first + n).uniform() < options_.label_dropout)
+      if (Rng(options().seed, Purpose::label, first + n).uniform() < options().label_dropout)
         labels[static_cast<std::size_t>(n)] = no_label;
   }
 
@@ -591,27 +462,16 @@ class Trainer {
     const auto finite = [](const Tensor<T>& tensor) {
       return std::all_of(tensor.begin(), tensor.end(), [](T v) { return std::isfinite(v); });
     };
-    for (const auto& [name, parameter] : parameters_)
+    for (const auto& [name, parameter] : state_.parameters)
       if (!finite(parameter.value())) return message(", first in the weight ", name);
-    for (const auto& [name, parameter] : parameters_)
+    for (const auto& [name, parameter] : state_.parameters)
       if (!finite(parameter.grad())) return message(", first in the gradient of ", name);
     return ", no weight and no gradient is";  // but the squares of gradients overflow
   }
 
-  static constexpr const char* timesteps_name = "training.timesteps";
-
-  TrainerOptions options_;
-  Network network_, ema_network_;
-  Scheduler<T> scheduler_;
-  TimestepSampler timesteps_;
+  TrainingState<T, Network> state_;
   LossByTime loss_by_time_;  ///< of the last update
-  std::vector<nn::NamedParameter<T>> parameters_;
-  std::vector<Variable<T>> handles_;
-  optim::Adam<T> adam_;
-  optim::Ema<T> ema_;
   optim::LearningRate learning_rate_;
-  RunPosition position_;  ///< but for the updates made, which are Adam's
-  data::Digest digest_;   ///< of the last data
   Index steps_ = 1;       ///< of the fit() that runs
   bool running_ = false;  ///< fit()
   bool stopped_ = false;

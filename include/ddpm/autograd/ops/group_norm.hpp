@@ -4,7 +4,7 @@
 #pragma once
 
 #include "ddpm/autograd/variable.hpp"
-#include "ddpm/kernels/group_norm.hpp"
+#include "ddpm/kernels/group_norm_gradient.hpp"
 
 namespace ddpm::DDPM_ABI {
 
