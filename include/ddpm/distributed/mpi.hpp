@@ -14,6 +14,7 @@
 
 #include <mpi.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <exception>
@@ -133,15 +134,19 @@ class MpiRanks {
   /// One thread at a time calls MPI; abort() may come while another one waits.
   std::unique_lock<std::mutex> lock() { return std::unique_lock(calls_); }
 
+  /// Looks less often the longer it takes: each look costs the threads that compute a switch.
   static void wait(MPI_Request& request, std::unique_lock<std::mutex>& locked) {
     using namespace std::chrono_literals;
+    using Clock = std::chrono::steady_clock;
+    const auto begin = Clock::now();
     for (int looked = 0;; ++looked) {
       int done = 0;
       MPI_Test(&request, &done, MPI_STATUS_IGNORE);
       if (done != 0) return;
       if (looked <= 16) continue;
       locked.unlock();
-      std::this_thread::sleep_for(20us);
+      std::this_thread::sleep_for(
+          std::clamp<Clock::duration>((Clock::now() - begin) / 16, 20us, 1ms));
       locked.lock();
     }
   }
