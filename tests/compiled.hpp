@@ -1,4 +1,5 @@
-// The library's templates that most tests use, compiled once for double too.
+// What most tests use of the library's templates for double, compiled once; compiled.hpp of the
+// library has those for float.
 //
 // SPDX-License-Identifier: MIT
 #pragma once

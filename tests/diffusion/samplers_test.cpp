@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "../support.hpp"
+#include "fixture.hpp"
 
 using namespace test;
 

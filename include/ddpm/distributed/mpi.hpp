@@ -134,7 +134,7 @@ class MpiRanks {
   /// One thread at a time calls MPI; abort() may come while another one waits.
   std::unique_lock<std::mutex> lock() { return std::unique_lock(calls_); }
 
-  /// Looks less often the longer it takes: each look costs the threads that compute a switch.
+  /// Looks less often the longer it takes: each look stops a thread that computes.
   static void wait(MPI_Request& request, std::unique_lock<std::mutex>& locked) {
     using namespace std::chrono_literals;
     using Clock = std::chrono::steady_clock;
